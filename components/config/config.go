@@ -1,0 +1,212 @@
+// Package config reads a stack's berth: settings, fills in the defaults and reports every mistake at once.
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Config is a whole stack. What Load returns is valid and complete: every default is filled in.
+//
+// The tags carry the schema: key is the name in the stack file, default and computed are what an absent key means,
+// example is what a message proposes. The README's table is made from them and from the fields' comments.
+type Config struct {
+	Registry    Registry    `key:"registry"`
+	Certificate Certificate `key:"certificate"`
+	Containerd  Containerd  `key:"containerd"`
+	Kubernetes  Kubernetes  `key:"kubernetes"`
+	SSH         SSH         `key:"ssh"`
+	Nodes       []Node      `key:"nodes" example:"nodes: [{name: worker1, address: 10.0.0.12, hostKey: ssh-ed25519 AAAA…}]"`
+}
+
+// Registry is the private registry and what the nodes and pods need to reach it.
+type Registry struct {
+	// Name under which images are pulled: a DNS name of two labels or more, without a port. Upper case is kept.
+	Host string `key:"host" required:"true" example:"host: Yuan.com"`
+	// Port of the Service on every node, 30000-32767. A change moves the registry in place and restarts no containerd.
+	NodePort int `key:"nodePort" default:"30443" example:"nodePort: 30443"`
+	// Node whose disk keeps the images, by its name in berth:nodes. It is served last.
+	Node string `key:"node" required:"true" example:"node: worker1"`
+	// Namespace of the registry. The default one is created; any other must exist and is used as it is.
+	Namespace string `key:"namespace" default:"berth-registry" example:"namespace: berth-registry"`
+	// Image of the registry itself, by its full name with a tag or digest.
+	Image string `key:"image" default:"docker.io/library/registry:3.1.2" example:"image: docker.io/library/registry:3.1.2"`
+	// OCI or docker archive with that image on the operator's machine, relative to the project; it is copied to the
+	// registry's node and imported there. Without it the node pulls the image from where it pulls today.
+	ImageArchive string `key:"imageArchive" example:"imageArchive: registry.tar"`
+	// Absolute path on the registry's node where pushed images live. It outlives a destroy.
+	ImagesPath string `key:"imagesPath" default:"/var/lib/berth-registry" example:"imagesPath: /var/lib/berth-registry"`
+	// User of the registry's htpasswd login.
+	Username string `key:"username" default:"berth" example:"username: berth"`
+	// Password of that user, 8 to 72 bytes. Secret, held here as plain text: wrap it with pulumi.ToSecret.
+	Password string `key:"password" required:"true" secret:"true" example:"it with: pulumi config set --secret --path berth:registry.password"`
+	// Virtual IP that the hosts entries point to, instead of each node's own InternalIP.
+	Address string `key:"address" computed:"each node's internalIP" example:"address: 10.0.0.100"`
+	// Whether nodes get a hosts entry for the name. Set it to false where DNS knows the name.
+	HostsEntry bool `key:"hostsEntry" default:"true" example:"hostsEntry: false"`
+	// Namespaces that get the imagePullSecret berth-pull; they must exist.
+	PullSecrets []string `key:"pullSecrets" computed:"none" example:"pullSecrets: [default]"`
+}
+
+// Kinds of CA, algorithms and places of trust: what the certificate's settings may say.
+const (
+	CAGenerated = "generated"
+	CAPEM       = "pem"
+	CACluster   = "cluster"
+
+	TrustOS         = "os"
+	TrustContainerd = "containerd"
+
+	AlgorithmECDSA = "ECDSA"
+	AlgorithmRSA   = "RSA"
+)
+
+// Certificate is the registry's server certificate and the CA behind it.
+type Certificate struct {
+	// CA that signs: generated (berth makes one), pem (given as caCert and caKey), or cluster (the cluster's own; its key never leaves the node).
+	CA string `key:"ca" default:"generated" values:"generated,pem,cluster" example:"ca: generated"`
+	// Certificate of the CA in PEM form, for ca: pem.
+	CACert string `key:"caCert" hidden:"true" example:"it with: pulumi config set --path berth:certificate.caCert <ca.crt"`
+	// Key of the CA in PEM form, for ca: pem. Secret, held here as plain text: wrap it with pulumi.ToSecret.
+	CAKey string `key:"caKey" secret:"true" example:"it with: pulumi config set --secret --path berth:certificate.caKey <ca.key"`
+	// Where nodes trust the CA: os (the system's store) or containerd (containerd alone).
+	Trust string `key:"trust" computed:"os; containerd with ca: cluster" values:"os,containerd" example:"trust: os"`
+	// Algorithm of the server key: ECDSA (P-256) or RSA.
+	Algorithm string `key:"algorithm" default:"ECDSA" values:"ECDSA,RSA" example:"algorithm: ECDSA"`
+	// Length of an RSA key in bits: 2048, 3072 or 4096.
+	RSABits int `key:"rsaBits" default:"2048" example:"rsaBits: 2048"`
+	// Life of the server certificate in days, 1-36500.
+	ValidityDays int `key:"validityDays" default:"825" example:"validityDays: 825"`
+	// DNS names to certify besides registry.host and the Service's names.
+	DNSNames []string `key:"dnsNames" computed:"none" example:"dnsNames: [registry.example.com]"`
+	// IP addresses to certify besides registry.address or the InternalIP of the registry's node.
+	IPAddresses []string `key:"ipAddresses" computed:"none" example:"ipAddresses: [10.0.0.12]"`
+	// Control-plane node that signs with ca: cluster, by its name in berth:nodes.
+	SigningNode string `key:"signingNode" computed:"registry.node" example:"signingNode: master1"`
+	// Number to raise when a certificate signed by the cluster's CA is to be issued anew.
+	Generation int `key:"generation" default:"1" example:"generation: 1"`
+}
+
+// Containerd is what the nodes are to run.
+type Containerd struct {
+	// Upstream version to build and run, x.y.z in quotes.
+	Version string `key:"version" required:"true" example:"version: \"1.7.36\""`
+}
+
+// Kubernetes is the cluster.
+type Kubernetes struct {
+	// Content of a kubeconfig. Secret, held here as plain text: wrap it with pulumi.ToSecret. When it comes from the
+	// default file, it is cut down to the chosen context and files named in it are taken in.
+	Kubeconfig string `key:"kubeconfig" secret:"true" computed:"file of $KUBECONFIG or ~/.kube/config" example:"it with: pulumi config set --secret --path berth:kubernetes.kubeconfig <~/.kube/config"` //nolint:lll // a tag cannot be broken
+	// Context of the kubeconfig to use.
+	Context string `key:"context" computed:"the current one" example:"context: kubernetes-admin@kubernetes"`
+	// Name of the cluster that stays when its kubeconfig changes; another name means another cluster, and everything in it anew.
+	ClusterIdentifier string `key:"clusterIdentifier" computed:"project/stack" example:"clusterIdentifier: production"`
+}
+
+// SSH is how nodes are reached.
+type SSH struct {
+	// User on the nodes: root, or one with sudo that asks for no password.
+	User string `key:"user" default:"root" example:"user: root"`
+	// Port of sshd on the nodes, 1-65535.
+	Port int `key:"port" default:"22" example:"port: 22"`
+	// Private key without a passphrase. Secret, held here as plain text ending in one line feed: wrap it with pulumi.ToSecret.
+	PrivateKey string `key:"privateKey" secret:"true" computed:"none; needed unless agent: true" example:"it with: pulumi config set --secret --path berth:ssh.privateKey <key"` //nolint:lll // a tag cannot be broken
+	// Whether the keys come from the agent of $SSH_AUTH_SOCK instead of privateKey.
+	Agent bool `key:"agent" default:"false" example:"agent: true"`
+}
+
+// Architectures that a node may have.
+const (
+	ArchAMD64 = "amd64"
+	ArchARM64 = "arm64"
+)
+
+// Node is one node of the cluster.
+type Node struct {
+	// Name of the Kubernetes Node. It is the node's identity: another name is another node.
+	Name string `key:"name" required:"true" example:"name: worker1"`
+	// Address that SSH dials: an IP address or a DNS name.
+	Address string `key:"address" required:"true" example:"address: 10.0.0.12"`
+	// Public SSH host key of the node, ed25519 or ecdsa, as one authorized_keys line. The comment is dropped.
+	HostKey string `key:"hostKey" required:"true" hidden:"true" example:"hostKey: ssh-ed25519 AAAA…, which the node has in /etc/ssh/ssh_host_ed25519_key.pub"` //nolint:lll // a tag cannot be broken
+	// InternalIP of the Kubernetes Node: where the node reaches its own NodePort.
+	InternalIP string `key:"internalIP" computed:"address, when it is an IP address" example:"internalIP: 10.0.0.12"`
+	// Architecture: amd64 or arm64.
+	Arch string `key:"arch" default:"amd64" values:"amd64,arm64" example:"arch: amd64"`
+	// SSH user on this node.
+	User string `key:"user" computed:"ssh.user" example:"user: root"`
+	// SSH port of this node, 1-65535.
+	Port int `key:"port" computed:"ssh.port" example:"port: 22"`
+	// Whether the node is dead or gone: nothing is run on it any more, and it can be taken out of the list afterwards.
+	Retired bool `key:"retired" default:"false" example:"retired: true"`
+}
+
+// Node returns the node of that name.
+func (c *Config) Node(name string) (Node, bool) {
+	i := slices.IndexFunc(c.Nodes, func(n Node) bool { return n.Name == name })
+	if i < 0 {
+		return Node{}, false
+	}
+	return c.Nodes[i], true
+}
+
+// ActiveNodes returns the nodes that are not retired, in the stack's order.
+func (c *Config) ActiveNodes() []Node {
+	return slices.DeleteFunc(slices.Clone(c.Nodes), func(n Node) bool { return n.Retired })
+}
+
+// RegistryNode returns the node whose disk keeps the images.
+func (c *Config) RegistryNode() Node {
+	n, _ := c.Node(c.Registry.Node)
+	return n
+}
+
+// SigningNode returns the node that signs when the CA is the cluster's own, else the zero Node.
+func (c *Config) SigningNode() Node {
+	n, _ := c.Node(c.Certificate.SigningNode)
+	return n
+}
+
+// HostsIP returns the address that a node's hosts entry gives the registry, or "" where there is to be no entry.
+func (c *Config) HostsIP(n Node) string {
+	switch {
+	case !c.Registry.HostsEntry:
+		return ""
+	case c.Registry.Address != "":
+		return c.Registry.Address
+	default:
+		return n.InternalIP
+	}
+}
+
+// DNSNames returns the DNS names that config asks the certificate for, the registry's own first.
+func (c *Config) DNSNames() []string {
+	names := []string{c.Registry.Host}
+	for _, name := range c.Certificate.DNSNames {
+		if !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// IPAddresses returns the addresses that the certificate is to name: the virtual IP or else the registry's node, then the additional ones.
+func (c *Config) IPAddresses() []string {
+	first := c.Registry.Address
+	if first == "" {
+		first = c.RegistryNode().InternalIP
+	}
+	addresses := []string{first}
+	for _, text := range c.Certificate.IPAddresses {
+		ip, err := netip.ParseAddr(text)
+		if err != nil {
+			continue // Load has refused it
+		}
+		if a := ip.String(); !slices.Contains(addresses, a) {
+			addresses = append(addresses, a)
+		}
+	}
+	return addresses
+}
