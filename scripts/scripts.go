@@ -1,0 +1,206 @@
+// Package scripts holds what berth runs on nodes: POSIX shell, embedded here and sent over SSH on stdin.
+//
+// A node runs `/bin/sh -s -- VERB SUMMARY...` and reads the result of [Stdin]. Scripts look at VERB alone; the
+// summary is for people who read a plan, an error or a process list. Data reaches a script as quoted assignments
+// in front of its text and is never templated into it.
+package scripts
+
+import (
+	"bytes"
+	"compress/gzip"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Script names one of the scripts that run on a node.
+type Script string
+
+const (
+	// Anchor checks a node without changing it (verb preflight) and takes berth off it again (verb remove).
+	// Variables: OWNER, REGISTRY_HOST, NODE_PORT, NODE_IP; optional TRUST (os checks the trust store's tool as
+	// well) and ARCH (amd64 or arm64, compared with the node's).
+	Anchor Script = "anchor"
+	// Base installs the CA, the hosts entry and the port mapping (verb apply).
+	// Variables: OWNER, REGISTRY_HOST, NODE_PORT, HOSTS_IP (empty for no hosts entry), CA_PEM, TRUST (os or
+	// containerd).
+	Base Script = "base"
+	// Containerd fetches the patched containerd and switches the node to it (verb apply).
+	// Variables: OWNER, VERSION, DIGEST, ARTIFACT, REGISTRY_HOST, NODE_PORT, NODE_IP, PULL_USER, PULL_PASSWORD,
+	// CA_PEM, TRUST.
+	Containerd Script = "containerd"
+	// ImportImage imports an image archive that lies on the node (verb apply).
+	// Variables: OWNER, ARCHIVE, IMAGE, SHA256.
+	ImportImage Script = "import-image"
+	// SignCSR signs a certificate request with the CA key of this machine (verb sign). It prints the certificate
+	// and the CA's certificate. Variables: CSR_PEM, DAYS, SANS, CA_CERT, CA_KEY.
+	SignCSR Script = "sign-csr"
+)
+
+// Var is one value handed to a script.
+type Var struct {
+	// Name is the shell variable: an upper-case letter, then upper-case letters, digits and underscores.
+	Name string
+	// Value may hold any bytes except NUL. No value is ever expanded or evaluated.
+	Value string
+}
+
+//go:embed *.sh
+var files embed.FS
+
+// part lists what a script is joined from and the variables it knows.
+type part struct {
+	files              []string
+	required, optional []string
+}
+
+var parts = map[Script]part{
+	Anchor: {
+		files:    []string{"lib.sh", "lib-unit.sh", "lib-trust.sh", "lib-hosts.sh", "lib-remove.sh", "anchor.sh"},
+		required: []string{"OWNER", "REGISTRY_HOST", "NODE_PORT", "NODE_IP"},
+		optional: []string{"TRUST", "ARCH"},
+	},
+	Base: {
+		files:    []string{"lib.sh", "lib-unit.sh", "lib-trust.sh", "lib-hosts.sh", "lib-remove.sh", "base.sh"},
+		required: []string{"OWNER", "REGISTRY_HOST", "NODE_PORT", "HOSTS_IP", "CA_PEM", "TRUST"},
+	},
+	Containerd: {
+		files: []string{"lib.sh", "lib-unit.sh", "containerd.sh"},
+		required: []string{
+			"OWNER", "VERSION", "DIGEST", "ARTIFACT", "REGISTRY_HOST", "NODE_PORT", "NODE_IP",
+			"PULL_USER", "PULL_PASSWORD", "CA_PEM", "TRUST",
+		},
+	},
+	ImportImage: {
+		files:    []string{"lib.sh", "import-image.sh"},
+		required: []string{"OWNER", "ARCHIVE", "IMAGE", "SHA256"},
+	},
+	SignCSR: {
+		files:    []string{"sign-csr.sh"},
+		required: []string{"CSR_PEM", "DAYS", "SANS", "CA_CERT", "CA_KEY"},
+	},
+}
+
+// Stdin returns what a node's `/bin/sh -s` reads: the values as quoted assignments, then the script without its
+// comments, compressed and wrapped at 76 columns. All of it is one compound command, so a shell that receives only
+// the beginning runs nothing. The same input gives the same bytes.
+//
+// It fails for an unknown script, for a variable that is missing, unknown, named twice or not a shell name, and for a
+// value that holds NUL, which no shell can carry. No error holds a value.
+func Stdin(s Script, vars []Var) (string, error) {
+	p, ok := parts[s]
+	if !ok {
+		return "", fmt.Errorf("rendering script %q: no such script", s)
+	}
+	given := make([]string, 0, len(vars))
+	for _, v := range vars {
+		if !slices.Contains(p.required, v.Name) && !slices.Contains(p.optional, v.Name) {
+			return "", fmt.Errorf("rendering script %q: unknown variable %q", s, v.Name)
+		}
+		given = append(given, v.Name)
+	}
+	for _, name := range p.required {
+		if !slices.Contains(given, name) {
+			return "", fmt.Errorf("rendering script %q: missing variable %s", s, name)
+		}
+	}
+	text, err := source(p.files)
+	if err != nil {
+		return "", fmt.Errorf("rendering script %q: %w", s, err)
+	}
+	// Scripts prefix every path with $ROOT, which only tests set: a value inherited from the node's environment must
+	// not count. Optional variables are set for the same reason.
+	preamble := []Var{{Name: "ROOT"}}
+	for _, name := range p.optional {
+		if !slices.Contains(given, name) {
+			preamble = append(preamble, Var{Name: name})
+		}
+	}
+	out, err := wrap(text, append(preamble, vars...))
+	if err != nil {
+		return "", fmt.Errorf("rendering script %q: %w", s, err)
+	}
+	return out, nil
+}
+
+// wrap puts the assignments and the packed text into one compound command.
+func wrap(text string, vars []Var) (string, error) {
+	var b strings.Builder
+	b.WriteString("{\n")
+	seen := map[string]bool{}
+	for _, v := range vars {
+		if seen[v.Name] {
+			return "", fmt.Errorf("variable %s is given twice", v.Name)
+		}
+		seen[v.Name] = true
+		line, err := assignment(v)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(line)
+	}
+	packed, err := pack(text)
+	if err != nil {
+		return "", err
+	}
+	b.WriteString("SELF=$(printf %s '\n" + packed + "' | base64 -d | gzip -dc)\n")
+	b.WriteString("[ -n \"$SELF\" ] || { echo 'berth: this machine lacks base64 or gzip: install coreutils and gzip' >&2; exit 1; }\n")
+	b.WriteString("eval \"$SELF\"\n}\n")
+	return b.String(), nil
+}
+
+var varName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
+
+// assignment quotes a value for a POSIX shell: nothing is special inside single quotes except the quote itself.
+func assignment(v Var) (string, error) {
+	if !varName.MatchString(v.Name) {
+		return "", fmt.Errorf("%q is not a name for a shell variable", v.Name)
+	}
+	if strings.ContainsRune(v.Value, 0) {
+		return "", fmt.Errorf("the value of %s holds a NUL byte, which a shell cannot carry", v.Name)
+	}
+	return v.Name + "='" + strings.ReplaceAll(v.Value, "'", `'\''`) + "'\n", nil
+}
+
+// source joins files and drops full-line comments, blank lines and indentation. The shell files keep to a form that
+// allows it: no line inside a multi-line string starts with blanks that matter or with #.
+func source(names []string) (string, error) {
+	var b strings.Builder
+	for _, name := range names {
+		data, err := files.ReadFile(name)
+		if err != nil {
+			return "", fmt.Errorf("reading embedded script: %w", err)
+		}
+		for line := range strings.Lines(string(data)) {
+			line = strings.TrimSpace(line)
+			if line != "" && !strings.HasPrefix(line, "#") {
+				b.WriteString(line + "\n")
+			}
+		}
+	}
+	return b.String(), nil
+}
+
+// pack compresses text and encodes it in lines of 76 characters.
+func pack(text string) (string, error) {
+	var zipped bytes.Buffer
+	w, err := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
+	if err != nil {
+		return "", fmt.Errorf("compressing script: %w", err)
+	}
+	if _, err := w.Write([]byte(text)); err != nil {
+		return "", fmt.Errorf("compressing script: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return "", fmt.Errorf("compressing script: %w", err)
+	}
+	var b strings.Builder
+	for chunk := range slices.Chunk([]byte(base64.StdEncoding.EncodeToString(zipped.Bytes())), 76) {
+		b.Write(chunk)
+		b.WriteByte('\n')
+	}
+	return b.String(), nil
+}
