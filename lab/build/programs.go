@@ -1,0 +1,60 @@
+package build
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"berth/lab/run"
+)
+
+// Versions of what is built. The modules beside this package require the same ones.
+const (
+	KubernetesVersion = "v1.34.4"
+	EtcdVersion       = "v3.6.5"
+	CrictlVersion     = "v1.34.0"
+	RegistryVersion   = "v3.1.2"
+)
+
+// Kube builds the Kubernetes programs with etcd (one binary, kube), pause and crictl.
+func (b *Builder) Kube(ctx context.Context) error {
+	set := []string{
+		"k8s.io/component-base/version.gitVersion=" + KubernetesVersion,
+		"k8s.io/component-base/version.gitMajor=1",
+		"k8s.io/component-base/version.gitMinor=34",
+		"k8s.io/client-go/pkg/version.gitVersion=" + KubernetesVersion,
+		"sigs.k8s.io/cri-tools/pkg/version.Version=" + strings.TrimPrefix(CrictlVersion, "v"),
+	}
+	return b.goBuild(ctx, "kube", set, ".", "./pause", "sigs.k8s.io/cri-tools/cmd/crictl")
+}
+
+// Registry builds the Distribution registry.
+func (b *Builder) Registry(ctx context.Context) error {
+	return b.goBuild(ctx, "registry", []string{
+		"github.com/distribution/distribution/v3/version.version=" + RegistryVersion,
+	}, ".")
+}
+
+// goBuild builds packages of the module in the folder name into BinDir, with the variables in set given at link time.
+func (b *Builder) goBuild(ctx context.Context, name string, set []string, packages ...string) error {
+	dir := filepath.Join(b.Source, name)
+	ldflags := "-s -w"
+	for _, s := range set {
+		ldflags += " -X " + s
+	}
+	key, err := Key([]string{dir}, append([]string{runtime.Version(), runtime.GOARCH, ldflags}, packages...)...)
+	if err != nil {
+		return err
+	}
+	return b.Part(ctx, name, key, func(ctx context.Context) error {
+		args := append([]string{"go", "build", "-trimpath", "-ldflags", ldflags, "-o", b.BinDir() + string(os.PathSeparator)}, packages...)
+		_, err := run.Output(ctx, run.Command{
+			Args: args, Dir: dir, Log: b.Verbose,
+			// No C: the programs run in images that hold nothing else. No workspace: it would mix the modules' versions.
+			Env: []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly -buildvcs=false"},
+		})
+		return err
+	})
+}
