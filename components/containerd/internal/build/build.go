@@ -1,0 +1,154 @@
+// Package build makes the artifact: containerd and ctr, patched, static and reproducible, packed as one layer.
+package build
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"berth/components/containerd"
+	"berth/components/containerd/internal/gotool"
+	"berth/components/containerd/internal/layer"
+	"berth/components/containerd/patches"
+	"berth/components/containerd/portmap"
+)
+
+// tags are containerd's own for a static build, without cgo's resolver and without generated manual pages.
+const tags = "urfave_cli_no_docs osusergo netgo static_build"
+
+// programs are built from containerd's cmd folder and packed below bin/.
+var programs = []string{"containerd", "ctr"}
+
+// Result is a finished artifact.
+type Result struct {
+	// Digest is that of the file at Path, which is the layer as it is published.
+	Digest string
+	Path   string
+	// PatchHash identifies what was changed in containerd.
+	PatchHash string
+}
+
+// Artifact returns the artifact of a release and architecture, from the cache below dir or built now. Progress goes to
+// log, a line at a time.
+func Artifact(ctx context.Context, dir string, log io.Writer, request containerd.BuildRequest) (Result, error) {
+	line, err := containerd.LineOf(request.Version)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := containerd.SupportedArch(request.Arch); err != nil {
+		return Result{}, err
+	}
+	hash, err := patchHash(line)
+	if err != nil {
+		return Result{}, err
+	}
+	tool, err := gotool.New(ctx, containerd.Toolchain, log)
+	if err != nil {
+		return Result{}, err
+	}
+	key := cacheKey(request, tool.Pinned(), ldflags(line, request.Version, hash))
+	name := fmt.Sprintf("%s-%s.tar.gz", containerd.ArtifactTag(request.Version, request.Arch), key[:16])
+	cached := entry{filepath.Join(dir, "containerd", name)}
+	digest, err := cached.once(ctx, log, func(work string) (string, string, error) {
+		return assemble(ctx, tool, log, line, request, hash, work)
+	})
+	if err != nil {
+		return Result{}, fmt.Errorf("building containerd %s for %s: %w",
+			containerd.FullVersion(request.Version), request.Arch, err)
+	}
+	return Result{Digest: digest, Path: cached.path, PatchHash: hash}, nil
+}
+
+// assemble builds in the folder work and returns the packed file with its digest.
+func assemble(ctx context.Context, tool *gotool.Tool, log io.Writer, line patches.Line,
+	request containerd.BuildRequest, hash, work string,
+) (string, string, error) {
+	start := time.Now()
+	fmt.Fprintf(log, "building containerd %s for linux/%s with %s\n",
+		containerd.FullVersion(request.Version), request.Arch, containerd.Toolchain)
+	source := filepath.Join(work, "source")
+	if err := Source(ctx, tool, line, request.Version, source); err != nil {
+		return "", "", err
+	}
+	bin := filepath.Join(work, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		return "", "", fmt.Errorf("creating the output folder: %w", err)
+	}
+	args := []string{
+		"build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", tags,
+		"-ldflags", ldflags(line, request.Version, hash), "-o", bin + string(filepath.Separator),
+	}
+	files := []layer.File{}
+	for _, program := range programs {
+		args = append(args, "./cmd/"+program)
+		files = append(files, layer.File{Name: "bin/" + program, Mode: 0o755, Path: filepath.Join(bin, program)})
+	}
+	if _, err := tool.Run(ctx, source, request.Arch, args...); err != nil {
+		return "", "", err
+	}
+	packed := filepath.Join(work, "artifact.tar.gz")
+	out, err := os.Create(packed)
+	if err != nil {
+		return "", "", fmt.Errorf("packing the artifact: %w", err)
+	}
+	defer out.Close()
+	result, err := layer.Write(out, files)
+	if err != nil {
+		return "", "", fmt.Errorf("packing the artifact: %w", err)
+	}
+	if err := out.Close(); err != nil {
+		return "", "", fmt.Errorf("packing the artifact: %w", err)
+	}
+	fmt.Fprintf(log, "built in %.0f s: %s%.1f MB packed\n",
+		time.Since(start).Seconds(), sizes(files), float64(result.Size)/1e6)
+	return packed, result.Digest, nil
+}
+
+func sizes(files []layer.File) string {
+	var text strings.Builder
+	for _, file := range files {
+		if info, err := os.Stat(file.Path); err == nil {
+			fmt.Fprintf(&text, "%s %.1f MB, ", filepath.Base(file.Path), float64(info.Size())/1e6)
+		}
+	}
+	return text.String()
+}
+
+// ldflags are the linker's flags: no symbol table, the version that containerd reports, and the mapping file's path.
+func ldflags(line patches.Line, version, hash string) string {
+	set := func(name, value string) string { return " -X " + line.Module + "/" + name + "=" + value }
+	return "-s -w" +
+		set("version.Version", containerd.FullVersion(version)) +
+		set("version.Revision", "berth-"+hash[:12]) +
+		set("version.Package", line.Module) +
+		set(portmapDir+".File", containerd.MappingFile)
+}
+
+// patchHash identifies all that is changed in a line: the patches and the added file.
+func patchHash(line patches.Line) (string, error) {
+	hash, err := line.Hash()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s\n", hash)
+	sum.Write(portmap.Source)
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// cacheKey is SHA-256 in hex over everything that decides what comes out: ldflags has the version and the patches.
+func cacheKey(request containerd.BuildRequest, pinned map[string]string, ldflags string) string {
+	text, err := json.Marshal([]any{request, pinned, tags, ldflags, programs})
+	if err != nil {
+		panic(err) // strings alone: cannot fail
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
