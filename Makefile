@@ -1,0 +1,57 @@
+# Two commands do all on a fresh machine: `make demo` and `make test`.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --warn-undefined-variables --no-print-directory
+export BERTH_CACHE ?= $(CURDIR)/lab/.cache/berth
+
+GOLANGCI := go tool -modfile=tools/go.mod golangci-lint
+LAB := go -C lab run .
+# Modules of our own code; the others below lab/ only collect what is built from elsewhere.
+MODULES := . lab lab/pulumi
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1|\2/' | column -t -s '|'
+
+.PHONY: demo
+demo: packages ## start the lab, show the problem, run pulumi up, pull by plain name, destroy
+	scripts/demo.sh
+
+.PHONY: test
+test: packages lint unit e2e ## lint, unit and script tests, then the end-to-end test on the lab
+
+.PHONY: lint
+lint: packages ## golangci-lint in every module, shellcheck
+	for module in $(MODULES); do (cd $$module && go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
+	shellcheck -s sh scripts/*.sh
+	shellcheck .ci/run
+
+.PHONY: fmt
+fmt: ## format the Go code
+	for module in $(MODULES); do (cd $$module && go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint fmt --config $(CURDIR)/.golangci.yml ./...); done
+
+.PHONY: unit
+unit: packages ## unit and script tests
+	go test ./...
+	cd lab && go test $$(go list ./... | grep -v /e2e)
+	cd lab/pulumi && go test ./...
+
+.PHONY: e2e
+e2e: packages lab-up ## the end-to-end test on the lab
+	go -C lab test ./e2e -run TestEndToEnd -v -count=1 -timeout 45m
+
+.PHONY: test-containerd
+test-containerd: packages ## apply, vet, test and build every patched containerd
+	BERTH_TEST_CONTAINERD=1 go test ./components/containerd/... -v -count=1 -timeout 60m
+
+.PHONY: lab-up lab-down lab-status
+lab-up: packages ## start the lab: a kubeadm cluster of three systemd machines
+	$(LAB) up
+lab-down: ## stop the lab and remove its machines
+	$(LAB) down
+lab-status: ## what of the lab runs
+	$(LAB) status
+
+.PHONY: packages
+packages: # what the lab and the tests need from the distribution
+	@.ci/packages

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"berth/components/certificate"
+	"berth/components/config"
+	"berth/components/containerd"
+	"berth/components/node"
+	"berth/components/registry"
+	"berth/components/remote"
+)
+
+// What each component gets: from the config, and from the components before it.
+
+func clusterArgs(cfg *config.Config) *kubernetes.ProviderArgs {
+	args := &kubernetes.ProviderArgs{
+		Kubeconfig: pulumi.ToSecret(pulumi.String(cfg.Kubernetes.Kubeconfig)).(pulumi.StringOutput),
+		// Without it a new address of the API server counts as a new cluster: everything would be deleted and made anew.
+		ClusterIdentifier: pulumi.String(cfg.Kubernetes.ClusterIdentifier),
+		// A changed Secret is updated in place; otherwise it is gone for a moment, and pulls with it.
+		EnableSecretMutable:    pulumi.Bool(true),
+		EnableConfigMapMutable: pulumi.Bool(true),
+	}
+	if cfg.Kubernetes.Context != "" {
+		args.Context = pulumi.String(cfg.Kubernetes.Context)
+	}
+	return args
+}
+
+func connection(cfg *config.Config, n config.Node) remote.Connection {
+	return remote.Connection{
+		Host: n.Address, Port: n.Port, User: n.User, HostKey: n.HostKey, PrivateKey: cfg.SSH.PrivateKey,
+	}
+}
+
+func owner(ctx *pulumi.Context, nodeName string) string {
+	return ctx.Stack() + "/" + nodeName
+}
+
+func newNodes(ctx *pulumi.Context, cfg *config.Config) (map[string]*node.Node, error) {
+	nodes := make(map[string]*node.Node, len(cfg.Nodes))
+	for _, n := range cfg.Nodes {
+		created, err := node.New(ctx, &node.Args{
+			Name:         n.Name,
+			Arch:         n.Arch,
+			Owner:        owner(ctx, n.Name),
+			Connection:   connection(cfg, n),
+			InternalIP:   n.InternalIP,
+			HostsIP:      cfg.HostsIP(n),
+			RegistryHost: cfg.Registry.Host,
+			NodePort:     cfg.Registry.NodePort,
+			Trust:        cfg.Certificate.Trust,
+			Retired:      n.Retired,
+		})
+		if err != nil {
+			return nil, err
+		}
+		nodes[n.Name] = created
+	}
+	return nodes, nil
+}
+
+func certificateArgs(cfg *config.Config) *certificate.Args {
+	return &certificate.Args{
+		CA:           cfg.Certificate.CA,
+		CACert:       cfg.Certificate.CACert,
+		CAKey:        cfg.Certificate.CAKey,
+		Algorithm:    cfg.Certificate.Algorithm,
+		RSABits:      cfg.Certificate.RSABits,
+		ValidityDays: cfg.Certificate.ValidityDays,
+		DNSNames:     cfg.DNSNames(),
+		IPAddresses:  cfg.IPAddresses(),
+		Signer:       connection(cfg, cfg.SigningNode()),
+		Generation:   cfg.Certificate.Generation,
+	}
+}
+
+func registryArgs(ctx *pulumi.Context, cfg *config.Config, cert *certificate.Certificate) *registry.Args {
+	return &registry.Args{
+		Host:        cfg.Registry.Host,
+		NodePort:    cfg.Registry.NodePort,
+		Namespace:   cfg.Registry.Namespace,
+		Node:        cfg.Registry.Node,
+		Connection:  connection(cfg, cfg.RegistryNode()),
+		Owner:       owner(ctx, cfg.Registry.Node),
+		Image:       cfg.Registry.Image,
+		Archive:     cfg.Registry.ImageArchive,
+		ImagesPath:  cfg.Registry.ImagesPath,
+		Username:    cfg.Registry.Username,
+		Password:    cfg.Registry.Password,
+		PullSecrets: cfg.Registry.PullSecrets,
+		Cert:        cert.Cert,
+		Key:         cert.Key,
+	}
+}
+
+// architectures are those of the nodes, in a fixed order.
+func architectures(cfg *config.Config) []string {
+	var list []string
+	for _, n := range cfg.Nodes {
+		list = append(list, n.Arch)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func publicationArgs(
+	cfg *config.Config, cert *certificate.Certificate, reg *registry.Registry, build *containerd.Build,
+) *containerd.PublicationArgs {
+	gate := cfg.RegistryNode()
+	return &containerd.PublicationArgs{
+		Registry: containerd.RegistryTarget{
+			Host:     cfg.Registry.Host,
+			NodePort: cfg.Registry.NodePort,
+			Username: cfg.Registry.Username,
+			Password: cfg.Registry.Password,
+			Address:  gate.InternalIP,
+		},
+		SSH: containerd.SSHTarget{
+			Host: gate.Address, Port: gate.Port, User: gate.User, PrivateKey: cfg.SSH.PrivateKey, HostKey: gate.HostKey,
+		},
+		CA:      cert.CA,
+		Build:   build,
+		Rollout: pulumi.StringArray{pulumi.String(build.Version), cert.Cert, reg.Credentials, pulumi.Sprintf("%d", cfg.Registry.NodePort)},
+	}
+}
+
+func provisionArgs(
+	cfg *config.Config, n *node.Node, cert *certificate.Certificate, reg *registry.Registry, build *containerd.Build,
+	publication *containerd.Publication, cluster pulumi.ProviderResource, before []pulumi.Resource,
+) *node.ProvisionArgs {
+	return &node.ProvisionArgs{
+		CA:        cert.CA,
+		Version:   build.Version,
+		Digest:    build.Digests.MapIndex(pulumi.String(n.Arch())),
+		Artifact:  containerd.ArtifactRepository,
+		Username:  cfg.Registry.Username,
+		Password:  cfg.Registry.Password,
+		Published: publication,
+		Before:    before,
+		Verification: &node.VerificationArgs{
+			Namespace:  reg.Namespace,
+			PullSecret: registry.PullSecretName,
+			Image:      publication.VerifyImage,
+			Options:    append(reg.DeletedWith(), pulumi.Provider(cluster)),
+		},
+	}
+}
+
+// export is the recap: what an operator wants to read when an up is over.
+func export(ctx *pulumi.Context, cfg *config.Config, nodes map[string]*node.Node, cert *certificate.Certificate) {
+	ctx.Export("registry", pulumi.String(cfg.Registry.Host))
+	ctx.Export("push", pulumi.String(fmt.Sprintf("%s:%d", cfg.Registry.Host, cfg.Registry.NodePort)))
+	ctx.Export("certificateNotAfter", cert.NotAfter)
+	ctx.Export("ca", cert.CA)
+	results := pulumi.StringMap{}
+	for name, n := range nodes {
+		results[name] = n.Result
+	}
+	ctx.Export("nodes", results)
+}

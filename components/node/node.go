@@ -1,0 +1,97 @@
+// Package node makes a Kubernetes node pull by the registry's plain name: an anchor that knows how to undo everything,
+// the trust and name base, the patched containerd, and a real pull by the kubelet as the proof.
+package node
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	berthremote "berth/components/remote"
+	"berth/scripts"
+)
+
+// Args describes one node; all of it is known when planning.
+type Args struct {
+	// Name is the node's name in Kubernetes, and its identity in the graph.
+	Name string
+	// Arch is its processor architecture in Go's terms.
+	Arch string
+	// Owner is the token that the node remembers ("stack/node"): no other stack may touch it then.
+	Owner string
+	// Connection reaches the node.
+	Connection berthremote.Connection
+	// InternalIP is the node's address inside the cluster, where its own NodePort answers.
+	InternalIP string
+	// HostsIP is what the registry's name resolves to on the node; empty leaves /etc/hosts alone.
+	HostsIP string
+	// RegistryHost and NodePort are the registry's name and where it is served.
+	RegistryHost string
+	NodePort     int
+	// Trust is "os" for the machine's trust store or "containerd" for containerd alone.
+	Trust string
+	// Retired says that the machine is gone: nothing dials it any more, and dropping the node from the config forgets it.
+	Retired bool
+}
+
+// Node is one node under berth.
+type Node struct {
+	pulumi.ResourceState
+
+	// Result is the line that the node reports: containerd's version, its digest and how often berth restarted it.
+	Result pulumi.StringOutput `pulumi:"result"`
+	// Verified is the Job that pulled by plain name, for the wave behind this node to wait for.
+	Verified pulumi.Resource
+
+	name   string
+	args   *Args
+	anchor *remote.Command
+}
+
+// New puts the node's anchor into the graph. It depends on nothing and comes before all that changes the node, so that even a
+// first up that fails half way leaves a state whose destroy cleans the node, and a destroy cleans all nodes at once.
+// Creation and update only look; deletion removes. A wrong new key therefore fails the look and never replaces a good one in the state.
+func New(ctx *pulumi.Context, args *Args, opts ...pulumi.ResourceOption) (*Node, error) {
+	n := &Node{name: "node-" + args.Name, args: args}
+	if err := ctx.RegisterComponentResource("berth:node:Node", n.name, n, opts...); err != nil {
+		return nil, fmt.Errorf("registering node %s: %w", args.Name, err)
+	}
+	stdin, err := scripts.Stdin(scripts.Anchor, []scripts.Var{
+		{Name: "OWNER", Value: args.Owner},
+		{Name: "REGISTRY_HOST", Value: args.RegistryHost},
+		{Name: "NODE_PORT", Value: strconv.Itoa(args.NodePort)},
+		{Name: "NODE_IP", Value: args.InternalIP},
+		{Name: "TRUST", Value: args.Trust},
+		{Name: "ARCH", Value: args.Arch},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("rendering the anchor of node %s: %w", args.Name, err)
+	}
+	n.anchor, err = berthremote.NewCommand(ctx, n.name+"-anchor", &berthremote.CommandArgs{
+		Connection: args.Connection,
+		Run:        "preflight",
+		Delete:     "remove",
+		Stdin:      pulumi.String(stdin),
+	}, n.options()...)
+	if err != nil {
+		return nil, fmt.Errorf("describing the anchor of node %s: %w", args.Name, err)
+	}
+	return n, nil
+}
+
+// Anchor is what everything that changes the node depends on.
+func (n *Node) Anchor() pulumi.Resource { return n.anchor }
+
+// Arch is the node's processor architecture.
+func (n *Node) Arch() string { return n.args.Arch }
+
+// options are common to all resources of the node. A retired one is kept in the state as it stands and forgotten without a dial.
+func (n *Node) options(more ...pulumi.ResourceOption) []pulumi.ResourceOption {
+	opts := append([]pulumi.ResourceOption{pulumi.Parent(n)}, more...)
+	if n.args.Retired {
+		opts = append(opts, pulumi.RetainOnDelete(true), pulumi.IgnoreChanges([]string{"*"}))
+	}
+	return opts
+}

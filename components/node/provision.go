@@ -1,0 +1,105 @@
+package node
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	berthremote "berth/components/remote"
+	"berth/scripts"
+)
+
+// ProvisionArgs is what a node gets from the other components.
+type ProvisionArgs struct {
+	// CA is the certificate to trust, as PEM.
+	CA pulumi.StringInput
+	// Version is the full version of the patched containerd ("1.7.36+berth.1").
+	Version string
+	// Digest is the layer to fetch from the registry ("sha256:…"), and Artifact the repository that holds it.
+	Digest   pulumi.StringInput
+	Artifact string
+	// Username and Password open the registry. The password is a secret.
+	Username, Password string
+	// Published is what must be in the registry before a node fetches.
+	Published pulumi.Resource
+	// Before are the verifications of the wave in front: containerd is switched only when they passed.
+	Before []pulumi.Resource
+	// Verification describes the pull that proves the node.
+	Verification *VerificationArgs
+}
+
+// Provision adds the node's steps behind its anchor. The switch of containerd alone waits for other nodes.
+func (n *Node) Provision(ctx *pulumi.Context, args *ProvisionArgs) error {
+	base, err := n.addBase(ctx, args)
+	if err != nil {
+		return fmt.Errorf("describing the base of node %s: %w", n.args.Name, err)
+	}
+	containerd, err := n.addContainerd(ctx, args, base)
+	if err != nil {
+		return fmt.Errorf("describing containerd of node %s: %w", n.args.Name, err)
+	}
+	// The line holds no secret; the command's output is treated as one because its input holds the password.
+	n.Result = pulumi.Unsecret(containerd.Stdout).(pulumi.StringOutput)
+	if err := n.addVerification(ctx, args.Verification, containerd); err != nil {
+		return fmt.Errorf("describing the verification of node %s: %w", n.args.Name, err)
+	}
+	return ctx.RegisterResourceOutputs(n, pulumi.Map{"result": n.Result})
+}
+
+func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Command, error) {
+	stdin := n.render(args, scripts.Base, nil, func(v values) []scripts.Var {
+		return []scripts.Var{
+			{Name: "HOSTS_IP", Value: n.args.HostsIP},
+			{Name: "CA_PEM", Value: v.ca},
+			{Name: "TRUST", Value: n.args.Trust},
+		}
+	})
+	return berthremote.NewCommand(ctx, n.name+"-base", &berthremote.CommandArgs{
+		Connection: n.args.Connection,
+		Run:        fmt.Sprintf("apply base %s port %d trust %s", n.args.RegistryHost, n.args.NodePort, n.args.Trust),
+		Stdin:      stdin,
+	}, n.options(pulumi.DependsOn([]pulumi.Resource{n.anchor}))...)
+}
+
+// addContainerd is the one step that restarts containerd, so it knows everything that asks for a restart, the trusted CA included.
+func (n *Node) addContainerd(ctx *pulumi.Context, args *ProvisionArgs, base pulumi.Resource) (*remote.Command, error) {
+	stdin := n.render(args, scripts.Containerd, args.Digest, func(v values) []scripts.Var {
+		return []scripts.Var{
+			{Name: "VERSION", Value: args.Version},
+			{Name: "DIGEST", Value: v.digest},
+			{Name: "ARTIFACT", Value: args.Artifact},
+			{Name: "NODE_IP", Value: n.args.InternalIP},
+			{Name: "PULL_USER", Value: args.Username},
+			{Name: "PULL_PASSWORD", Value: args.Password},
+			{Name: "CA_PEM", Value: v.ca},
+			{Name: "TRUST", Value: n.args.Trust},
+		}
+	})
+	after := append([]pulumi.Resource{n.anchor, base, args.Published}, args.Before...)
+	return berthremote.NewCommand(ctx, n.name+"-containerd", &berthremote.CommandArgs{
+		Connection: n.args.Connection,
+		Run:        "apply containerd " + args.Version,
+		Stdin:      pulumi.ToSecret(stdin).(pulumi.StringOutput),
+		Secret:     true,
+	}, n.options(pulumi.DependsOn(after))...)
+}
+
+// values are inputs of a script that come from other resources.
+type values struct{ ca, digest string }
+
+// render makes a step's stdin once the values of other resources are known.
+func (n *Node) render(args *ProvisionArgs, script scripts.Script, digest pulumi.StringInput, vars func(values) []scripts.Var) pulumi.StringOutput {
+	if digest == nil {
+		digest = pulumi.String("")
+	}
+	return pulumi.All(args.CA, digest).ApplyT(func(v []any) (string, error) {
+		common := []scripts.Var{
+			{Name: "OWNER", Value: n.args.Owner},
+			{Name: "REGISTRY_HOST", Value: n.args.RegistryHost},
+			{Name: "NODE_PORT", Value: strconv.Itoa(n.args.NodePort)},
+		}
+		return scripts.Stdin(script, append(common, vars(values{ca: v[0].(string), digest: v[1].(string)})...))
+	}).(pulumi.StringOutput)
+}

@@ -1,0 +1,84 @@
+package node
+
+import (
+	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// pullDeadline bounds the pull that proves a node, in seconds. A Job ends there; a bare Pod that cannot pull is waited for without end.
+const pullDeadline = 90
+
+// VerificationArgs describes the pull that proves a node.
+type VerificationArgs struct {
+	// Namespace is where the Job runs; its imagePullSecret is PullSecret.
+	Namespace  pulumi.StringInput
+	PullSecret string
+	// Image is the reference by plain name. Its tag changes with everything that a pull depends on (certificate, port,
+	// credentials), and with the tag a layer that the node has not yet.
+	Image pulumi.StringInput
+	// Options carry the Kubernetes provider and, where the namespace goes too, DeletedWith.
+	Options []pulumi.ResourceOption
+}
+
+// addVerification pulls through the kubelet by plain name. It runs again whenever the node, the certificate, the port or the
+// credentials changed, and a Job that failed is replaced by the next up.
+func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, containerd pulumi.Resource) error {
+	opts := append([]pulumi.ResourceOption{
+		pulumi.DependsOn([]pulumi.Resource{containerd}),
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "3m", Update: "3m", Delete: "2m"}),
+	}, args.Options...)
+	job, err := batchv1.NewJob(ctx, n.name+"-verify", &batchv1.JobArgs{
+		Metadata: &metav1.ObjectMetaArgs{
+			Namespace:   args.Namespace,
+			Annotations: pulumi.StringMap{"pulumi.com/replaceUnready": pulumi.String("true")},
+			Labels:      verificationLabels(),
+		},
+		Spec: &batchv1.JobSpecArgs{
+			BackoffLimit:          pulumi.Int(0),
+			ActiveDeadlineSeconds: pulumi.Int(pullDeadline),
+			Template: &corev1.PodTemplateSpecArgs{
+				Metadata: &metav1.ObjectMetaArgs{Labels: verificationLabels()},
+				Spec:     n.verificationPod(args),
+			},
+		},
+	}, n.options(opts...)...)
+	if err != nil {
+		return err
+	}
+	n.Verified = job
+	return nil
+}
+
+func (n *Node) verificationPod(args *VerificationArgs) *corev1.PodSpecArgs {
+	return &corev1.PodSpecArgs{
+		// nodeName goes past cordons; what must be tolerated besides is tolerated.
+		NodeName:                     pulumi.String(n.args.Name),
+		Tolerations:                  corev1.TolerationArray{&corev1.TolerationArgs{Operator: pulumi.String("Exists")}},
+		RestartPolicy:                pulumi.String("Never"),
+		AutomountServiceAccountToken: pulumi.Bool(false),
+		EnableServiceLinks:           pulumi.Bool(false),
+		ImagePullSecrets:             corev1.LocalObjectReferenceArray{&corev1.LocalObjectReferenceArgs{Name: pulumi.String(args.PullSecret)}},
+		SecurityContext: &corev1.PodSecurityContextArgs{
+			RunAsNonRoot:   pulumi.Bool(true),
+			RunAsUser:      pulumi.Int(65534),
+			SeccompProfile: &corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")},
+		},
+		Containers: corev1.ContainerArray{&corev1.ContainerArgs{
+			Name:            pulumi.String("verify"),
+			Image:           args.Image,
+			ImagePullPolicy: pulumi.String("Always"),
+			// What the node reported: another line asks for another pull.
+			Env: corev1.EnvVarArray{&corev1.EnvVarArgs{Name: pulumi.String("BERTH_NODE"), Value: n.Result}},
+			SecurityContext: &corev1.SecurityContextArgs{
+				AllowPrivilegeEscalation: pulumi.Bool(false),
+				Capabilities:             &corev1.CapabilitiesArgs{Drop: pulumi.ToStringArray([]string{"ALL"})},
+			},
+		}},
+	}
+}
+
+func verificationLabels() pulumi.StringMap {
+	return pulumi.StringMap{"app": pulumi.String("berth-verify")}
+}

@@ -1,0 +1,64 @@
+// Berth gives a registry inside a Kubernetes cluster a name without a port: on every node, `image: Yuan.com/nginx:v1` is pulled
+// from the registry's NodePort over TLS. The program below is the graph of it.
+package main
+
+import (
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"berth/components/certificate"
+	"berth/components/config"
+	"berth/components/containerd"
+	"berth/components/node"
+	"berth/components/registry"
+)
+
+func main() {
+	pulumi.Run(run)
+}
+
+func run(ctx *pulumi.Context) error {
+	cfg, err := config.Load(ctx, config.Rules{SupportedVersion: containerd.Supported})
+	if err != nil {
+		return err
+	}
+	cluster, err := kubernetes.NewProvider(ctx, "cluster", clusterArgs(cfg))
+	if err != nil {
+		return err
+	}
+	nodes, err := newNodes(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	cert, err := certificate.New(ctx, "certificate", certificateArgs(cfg))
+	if err != nil {
+		return err
+	}
+	reg, err := registry.New(ctx, "registry", registryArgs(ctx, cfg, cert),
+		pulumi.Providers(cluster), pulumi.DependsOn([]pulumi.Resource{nodes[cfg.Registry.Node].Anchor()}))
+	if err != nil {
+		return err
+	}
+	build, err := containerd.NewBuild(ctx, "containerd", cfg.Containerd.Version, architectures(cfg))
+	if err != nil {
+		return err
+	}
+	publication, err := containerd.NewPublication(ctx, "publication", publicationArgs(cfg, cert, reg, build),
+		pulumi.DependsOn([]pulumi.Resource{reg}))
+	if err != nil {
+		return err
+	}
+	var before []pulumi.Resource
+	for _, wave := range node.Waves(nodes, cfg.Registry.Node) {
+		var verified []pulumi.Resource
+		for _, n := range wave {
+			if err := n.Provision(ctx, provisionArgs(cfg, n, cert, reg, build, publication, cluster, before)); err != nil {
+				return err
+			}
+			verified = append(verified, n.Verified)
+		}
+		before = verified
+	}
+	export(ctx, cfg, nodes, cert)
+	return nil
+}
