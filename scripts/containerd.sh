@@ -1,1 +1,252 @@
 # shellcheck shell=sh
+# Fetches the patched containerd and switches the node to it. The switch itself runs as a transient unit (verb switch),
+# so that a cut connection cannot stop it half way; it gets no secret.
+
+case ${VERSION-}${ARTIFACT-x/x} in
+*[!A-Za-z0-9.+~_/-]* | .* | *..*) die "VERSION or ARTIFACT has a form that is not expected" ;;
+esac
+BIN=/usr/local/bin/containerd-berth-$VERSION
+CTR=/usr/local/bin/ctr-berth-$VERSION
+LINK=/usr/local/bin/ctr
+STAGED=$STATE/artifact-${DIGEST#sha256:}.tar.gz
+
+quote() { printf "%s='%s'\n" "$1" "$(printf '%s' "$2" | sed "s/'/'\\\\''/g")"; }
+text() { printf '%s\n' "$1" | tr -d "\"'\\\\" | tr -s ' \t' ' ' | sed 's/^ //;s/ $//'; }
+
+fetch_curl() {
+	case $NODE_IP in *:*) NODE_IP="[$NODE_IP]" ;; esac
+	# The credentials go through a here-document, so they are in no argument and in no file.
+	timeout 320 curl -q -fsSL -K - --noproxy '*' --proto =https --proto-redir =https --cacert "$CA" \
+		--resolve "$REGISTRY_HOST:$NODE_PORT:$NODE_IP" --connect-timeout 10 --max-time 300 --retry 8 --retry-max-time 60 \
+		--retry-connrefused -o "$STATE/fetch/blob" "https://$REGISTRY_HOST:$NODE_PORT/v2/$ARTIFACT/blobs/$DIGEST" <<-CONFIG
+		user = "$(printf '%s' "$PULL_USER:$PULL_PASSWORD" | sed 's/[\\"]/\\&/g')"
+	CONFIG
+}
+
+# fetch_ctr: for nodes without curl; the name must resolve there.
+fetch_ctr() {
+	FROM=$REGISTRY_HOST:$NODE_PORT
+	mkdir -p "$STATE/fetch/$FROM"
+	put "$STATE/fetch/$FROM/hosts.toml" 600 <<-CONFIG
+		server = "https://$FROM"
+		[host."https://$FROM"]
+		capabilities = ["pull", "resolve"]
+		ca = "$CA"
+		[host."https://$FROM".header]
+		Authorization = "Basic $(printf '%s' "$PULL_USER:$PULL_PASSWORD" | base64 | tr -d '\n')"
+	CONFIG
+	timeout 300 ctr -n berth content fetch --hosts-dir "$STATE/fetch" "$FROM/$ARTIFACT@$DIGEST" >/dev/null &&
+		timeout 60 ctr -n berth content get "$DIGEST" >"$STATE/fetch/blob"
+	FETCHED=$?
+	ctr -n berth images rm "$FROM/$ARTIFACT@$DIGEST" >/dev/null 2>&1 || :
+	ctr -n berth content rm "$DIGEST" >/dev/null 2>&1 || :
+	ctr namespaces rm berth >/dev/null 2>&1 || :
+	return "$FETCHED"
+}
+
+fetch() {
+	[ "sha256:$(sum "$STAGED")" != "$DIGEST" ] || return 0
+	trap 'rm -rf "$STATE/fetch"' EXIT
+	trap 'exit 1' HUP INT TERM
+	rm -rf "$STATE/fetch"
+	mkdir "$STATE/fetch"
+	say "fetching containerd $VERSION from $REGISTRY_HOST:$NODE_PORT at $NODE_IP"
+	if have curl; then fetch_curl; else fetch_ctr; fi || die "fetching $DIGEST from $REGISTRY_HOST:$NODE_PORT at $NODE_IP failed"
+	[ "sha256:$(sum "$STATE/fetch/blob")" = "$DIGEST" ] || die "what the registry sent is not $DIGEST"
+	mv -f "$STATE/fetch/blob" "$STAGED"
+	rm -rf "$STATE/fetch"
+}
+
+# intact: the binaries are those of DIGEST, unchanged since.
+intact() {
+	# shellcheck disable=SC2153 # ROOT is no misspelt ROOTS
+	[ "$(mf_get artifact) $(mf_get sums)" = "$DIGEST $(sum "$ROOT$BIN") $(sum "$ROOT$CTR")" ]
+}
+
+# unpack MEMBER FILE: beside FILE, from where it is also tried. The packaged binaries are never written over.
+unpack() {
+	mf_add file "$2.new"
+	mf_add file "$2"
+	tar -xzOf "$STAGED" "$1" >"$ROOT$2.new" || die "$1 is missing in the artifact, or the disk is full"
+	chmod 755 "$ROOT$2.new"
+	label "$ROOT$2.new"
+}
+
+# install: sets NEXT, the binary to try: BIN, or BIN.new while BIN is in use with other content.
+install() {
+	NEXT=$BIN
+	! intact || return 0
+	fetch
+	our_dir /usr/local/bin
+	unpack bin/containerd "$BIN"
+	unpack bin/ctr "$CTR"
+	mv -f "$ROOT$CTR.new" "$ROOT$CTR"
+	if [ ! -e "$ROOT$BIN" ]; then
+		mv "$ROOT$BIN.new" "$ROOT$BIN"
+	elif [ "$(sum "$ROOT$BIN")" = "$(sum "$ROOT$BIN.new")" ]; then
+		rm -f "$ROOT$BIN.new"
+	else
+		NEXT=$BIN.new
+	fi
+}
+
+environment() { fact Environment | tr ' ' '\n' | sed -n "s/^\"*$1=//p" | tr -d '"'; }
+
+# dropin BINARY: the arguments of the packaged unit, word for word, with another binary.
+dropin() {
+	echo "# Written by berth; berth-remove takes it away."
+	echo "[Service]"
+	# containerd finds its shims in PATH, else beside its own binary, which is ours now.
+	if ! grep -s '^Environment="PATH=' "$ROOT$DROPIN"; then
+		WAY=$(environment PATH)
+		WAY=${WAY:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
+		case :$WAY: in
+		*":${STOCK%/*}:"*) ;;
+		*) [ ! -e "$ROOT${STOCK%/*}/containerd-shim-runc-v2" ] || echo "Environment=\"PATH=$WAY:${STOCK%/*}\"" ;;
+		esac
+	fi
+	if [ "$TRUST" = containerd ]; then
+		FOLDERS=$(environment SSL_CERT_DIR)
+		FOLDERS=${FOLDERS:-/etc/ssl/certs:/etc/pki/tls/certs}
+		echo "Environment=\"SSL_CERT_DIR=${FOLDERS%:"$SCOPED"}:$SCOPED\""
+	fi
+	echo "ExecStart="
+	echo "ExecStart=$1$ARGS"
+}
+
+# settled: nothing asks for a restart.
+settled() {
+	[ "$NEXT" = "$BIN" ] && [ ! -e "$ROOT$TRIAL" ] && [ "$(fact ActiveState)" = active ] && [ "$(exe)" = "$ROOT$BIN" ] &&
+		[ "$(cat "$ROOT$DROPIN" 2>/dev/null)" = "$(dropin "$BIN")" ] && [ "$(mf_get roots)" = "$ROOTS" ]
+}
+
+# try_run: from the final path and as a service, where SELinux, fapolicyd, noexec and the architecture count.
+try_run() {
+	SAID=$(timeout 60 systemd-run --wait --pipe --collect --quiet "$ROOT$NEXT" --version 2>&1) ||
+		die "containerd $VERSION does not run on this node: $SAID"
+	case $SAID in *"$VERSION"*) ;; *) die "the artifact is not containerd $VERSION: $SAID" ;; esac
+	# A newer packaged minor version may have a configuration that an older one cannot read.
+	WAS=$("$ROOT$STOCK" --version 2>/dev/null | awk '{ sub(/^v/, "", $3); split($3, v, /[.]/); print v[1] * 1000 + v[2] }') || :
+	NEW=$(echo "$VERSION" | awk -F. '{ print $1 * 1000 + $2 }')
+	[ "${WAS:-0}" -le "$NEW" ] ||
+		die "the node's package is of a newer line than $VERSION: choose that line in berth:containerd.version"
+}
+
+switch_in_unit() {
+	try_run
+	{
+		echo "exec 9<&0"
+		for NAME in ROOT OWNER VERSION DIGEST TRUST NEXT ROOTS; do eval "quote $NAME \"\$$NAME\""; done
+		printf '%s\n' "$SELF"
+	} | put "$STATE/switch" 600
+	say "switching containerd to $VERSION"
+	# The unit gets the lock's open file as its stdin, and with it the lock, also when this script is gone.
+	SWITCHED=0
+	timeout 420 systemd-run --unit=berth-switch --collect --quiet --pipe --wait /bin/sh "$STATE/switch" switch \
+		<&9 >"$STATE/switch.log" 2>&1 || SWITCHED=$?
+	cat "$STATE/switch.log" >&2 || :
+	rm -f "$STATE/switch" "$STATE/switch.log"
+	[ "$SWITCHED" = 0 ] || die "the switch to containerd $VERSION failed"
+}
+
+# rollback: what ran before runs again before this returns; the packaged containerd if even that fails.
+rollback() {
+	trap - EXIT
+	say "containerd $VERSION is not healthy: $PROBLEM"
+	last_words
+	rm -f "$ROOT$TRIAL"
+	rmdir "$ROOT${TRIAL%/*}" 2>/dev/null || :
+	[ "$NEXT" = "$BIN" ] || rm -f "$ROOT$NEXT"
+	restart || :
+	healthy "$BEFORE" "$PLUGINS" || {
+		say "what ran before is not healthy either: $PROBLEM"
+		rm -f "$ROOT$DROPIN"
+		restart || :
+		healthy stock "" || die "CONTAINERD IS NOT HEALTHY ON THIS NODE: $PROBLEM"
+	}
+	facts
+	die "$(exe) runs again"
+}
+
+# switch: a trial that a crash or reboot forgets, then the permanent drop-in.
+switch() {
+	facts
+	stock || die "ExecStart of containerd.service cannot be read"
+	PLUGINS=$(plugins)
+	BEFORE=$(exe)
+	case $BEFORE in
+	"$ROOT"/*containerd-berth-*' (deleted)' | "") BEFORE=any ;;
+	*/containerd-berth-*) BEFORE=${BEFORE#"$ROOT"} ;;
+	*)
+		BEFORE=stock
+		printf '%s\n' "$PLUGINS" | put "$STATE/plugins" 600
+		;;
+	esac
+	PROBLEM="the switch was interrupted"
+	trap rollback EXIT
+	trap 'exit 1' HUP INT TERM
+	mkdir -p "$ROOT${TRIAL%/*}"
+	chmod 755 "$ROOT${TRIAL%/*}"
+	dropin "$NEXT" | put "$ROOT$TRIAL" 644
+	restart || PROBLEM="systemctl restart failed"
+	healthy "$NEXT" "$PLUGINS" || exit 1
+	SEEN=$(fact ExecStart | sed -n 's/.*argv\[\]=[^ ]*\(.*\) ; ignore_errors=.*/\1/p')
+	[ "$(text "$SEEN")" = "$(text "$ARGS")" ] || {
+		PROBLEM="its arguments are '$SEEN' in place of '$ARGS'"
+		exit 1
+	}
+	[ "$NEXT" = "$BIN" ] || mv -f "$ROOT$NEXT" "$ROOT$BIN"
+	our_dir "${DROPIN%/*}"
+	dropin "$BIN" | our_file "$DROPIN" 644
+	rm -f "$ROOT$TRIAL"
+	rmdir "$ROOT${TRIAL%/*}" 2>/dev/null || :
+	trap - EXIT
+	# GPU nodes, which a reload would harm, are refused: this one makes systemd name the permanent file.
+	ctl daemon-reload
+	mf_set roots "$ROOTS"
+	say "containerd $VERSION runs"
+}
+
+# tidy: records what is installed, links ctr where the name is free, drops what an older version left.
+tidy() {
+	mf_set artifact "$DIGEST"
+	mf_set sums "$(sum "$ROOT$BIN") $(sum "$ROOT$CTR")"
+	case $(readlink "$ROOT$LINK" || :) in
+	"$CTR") ;;
+	/usr/local/bin/ctr-berth-*) link_ctr ;;
+	*) [ -e "$ROOT$LINK" ] || [ -L "$ROOT$LINK" ] || link_ctr ;;
+	esac
+	mf_get file | grep -e '-berth-[0-9]' | while read -r FILE; do
+		case $FILE in "$BIN" | "$CTR" | "$BIN.new" | "$CTR.new") ;; *) rm -f "$ROOT$FILE" ;; esac
+	done
+	for FILE in "$STATE"/artifact-*; do [ "$FILE" = "$STAGED" ] || rm -f "$FILE"; done
+}
+link_ctr() {
+	mf_set link "$LINK $CTR"
+	ln -s "$CTR" "$ROOT$LINK.berth-tmp" && mv -f "$ROOT$LINK.berth-tmp" "$ROOT$LINK"
+}
+
+apply() {
+	claim "containerd apply"
+	facts
+	WRONG=$(unit_problems)
+	[ -z "$WRONG" ] || die "containerd cannot be switched on this node: $WRONG"
+	stock
+	CA=$ROOT$(mf_get ca)
+	[ "$TRUST" = os ] || CA=$ROOT$SCOPED/berth.crt
+	[ "$(sum "$CA")" = "$CA_SHA256" ] || die "the CA on this node is not the one to be used: apply base first"
+	ROOTS="$TRUST $CA_SHA256"
+	install
+	settled || switch_in_unit
+	tidy
+	echo "containerd=$VERSION digest=$DIGEST restarts=$(mf_get restarts)"
+}
+
+main() {
+	case ${1-} in
+	apply) apply ;;
+	switch) switch ;;
+	*) die "usage: apply" ;;
+	esac
+}
+main "$@" </dev/null

@@ -1,1 +1,117 @@
 # shellcheck shell=sh
+# shellcheck disable=SC2034 # the parts that follow use what is set here
+# containerd's systemd unit: what it is, whether it may be switched, whether it is healthy.
+
+UNIT=containerd.service
+DROPIN=/etc/systemd/system/$UNIT.d/zz-berth.conf
+TRIAL=/run/systemd/system/$UNIT.d/zzz-berth-trial.conf
+BEGAN=$(date +%s)
+
+ctl() { timeout 90 systemctl "$@"; }
+facts() {
+	FACTS=$(ctl show -p LoadState -p ActiveState -p Type -p KillMode -p MainPID -p FragmentPath -p DropInPaths \
+		-p RequiredBy -p BoundBy -p ConsistsOf -p Environment -p ExecStart "$UNIT")
+}
+fact() { printf '%s\n' "$FACTS" | sed -n "s/^$1=//p"; }
+exe() { readlink "$ROOT/proc/$(fact MainPID)/exe" || :; }
+
+# exec_start: the command line of the unit without our drop-ins; nothing when there is not exactly one.
+exec_start() {
+	for FILE in $(fact FragmentPath) $(fact DropInPaths); do
+		case $FILE in
+		*/zz-berth.conf | */zzz-berth-trial.conf) ;;
+		*) cat "$ROOT$FILE" && echo ;;
+		esac
+	done | awk '
+		{ line = held $0; held = "" }
+		line ~ /^[ \t]*[#;]/ { next }
+		line ~ /\\$/ { sub(/\\$/, " ", line); held = line; next }
+		line ~ /^\[/ { section = line; next }
+		section == "[Service]" && line ~ /^[ \t]*ExecStart[ \t]*=/ {
+			sub(/^[^=]*=[ \t]*/, "", line)
+			if (line == "") n = 0; else { n++; command = line }
+		}
+		END { if (n == 1) print command }'
+}
+
+# stock: sets STOCK (the packaged binary) and ARGS. Fails for a form that cannot be kept word for word.
+stock() {
+	ARGS=$(exec_start)
+	STOCK=${ARGS%%[ 	]*}
+	ARGS=${ARGS#"$STOCK"}
+	case $STOCK in
+	*[\"\'\\\$%]*) return 1 ;;
+	/*/containerd) ;;
+	*) return 1 ;;
+	esac
+}
+
+# unit_problems: one line, with its remedy, per reason not to switch this unit.
+unit_problems() {
+	[ "$(fact LoadState)" = loaded ] || {
+		echo "there is no containerd.service: install containerd with its systemd unit"
+		return
+	}
+	[ "$(fact KillMode)" = process ] ||
+		echo "containerd.service has KillMode=$(fact KillMode), so that a restart would kill all pods: set KillMode=process in its unit"
+	case $(fact Type) in
+	notify | notify-reload | simple | exec) ;;
+	*) echo "containerd.service has Type=$(fact Type): berth knows notify, simple and exec" ;;
+	esac
+	stock || echo "ExecStart of containerd.service is not one plain absolute path with arguments: simplify it"
+	COUPLED="$(fact RequiredBy) $(fact BoundBy) $(fact ConsistsOf)"
+	[ -z "${COUPLED%% *}${COUPLED##* }" ] ||
+		echo "a restart of containerd would restart or stop $COUPLED: use Wants= in place of Requires=, BindsTo= or PartOf= there"
+	for FILE in "$ROOT"/dev/nvidia[0-9c]*; do
+		[ ! -e "$FILE" ] || {
+			echo "the node has NVIDIA devices, and systemctl daemon-reload detaches GPUs from running pods: leave it out of berth:nodes"
+			break
+		}
+	done
+}
+
+# plugins: the containerd plugins that are ok, one a line. Those that a static build cannot have are left out.
+plugins() { timeout 20 ctr plugins ls 2>/dev/null | awk '$NF == "ok" && $2 != "btrfs" { print $1 "." $2 }'; }
+
+# unhealthy BINARY PLUGINS: prints what is wrong. BINARY: the path that must run; "stock" means none of ours, "any" any.
+unhealthy() {
+	facts
+	[ "$(fact ActiveState)" = active ] || {
+		echo "containerd.service is $(fact ActiveState)"
+		return
+	}
+	case $1:$(exe) in
+	stock:*/containerd-berth-*) echo "berth's containerd still runs" ;;
+	stock:* | any:*) ;;
+	*) [ "$ROOT$1" = "$(exe)" ] || echo "$(exe) runs in place of $1" ;;
+	esac
+	NOW=$(plugins)
+	for PLUGIN in $2 io.containerd.grpc.v1.cri; do
+		printf '%s\n' "$NOW" | grep -qxF "$PLUGIN" || echo "plugin $PLUGIN is not ok"
+	done
+}
+
+# healthy BINARY PLUGINS: waits; sets PROBLEM when it gives up.
+healthy() {
+	UNTIL=$(($(date +%s) + 45))
+	while :; do
+		PROBLEM=$(unhealthy "$1" "$2")
+		[ -n "$PROBLEM" ] || return 0
+		[ "$(date +%s)" -lt "$UNTIL" ] || return 1
+		sleep 0.2 2>/dev/null || sleep 1
+	done
+}
+
+# restart: with the unit as it now lies on disk.
+restart() {
+	ctl daemon-reload
+	ctl reset-failed "$UNIT" 2>/dev/null || :
+	mf_set restarts $(($(mf_get restarts) + 1))
+	ctl restart "$UNIT"
+}
+
+# last_words: what containerd and systemd said about a failed start, without the routine.
+last_words() {
+	timeout 20 journalctl -u "$UNIT" --since "@$BEGAN" -o cat --no-pager 2>/dev/null |
+		grep -Ev 'level=(info|debug|warning)|^(Starting|Started|Stopping|Stopped) ' | tail -n 15 | cut -c1-300 >&2 || :
+}

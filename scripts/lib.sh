@@ -1,1 +1,62 @@
 # shellcheck shell=sh
+# shellcheck disable=SC2034 # the parts that follow use what is set here
+# Common to all scripts that change a node: paths, messages, manifest, lock, fence, atomic files.
+# ROOT is empty on nodes; tests set it to a fake root. Paths in the manifest never contain it.
+
+set -eu
+umask 077
+LC_ALL=C
+PATH="${PATH:-/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+export LC_ALL PATH
+# A cut connection must not stop a script at its next message.
+trap '' PIPE
+
+STATE=$ROOT/var/lib/berth
+MANIFEST=$STATE/manifest
+LOCK=$ROOT/run/berth.lock
+REMOVED=$ROOT/run/berth.removed
+PORTS=/etc/containerd/berth.ports
+SCOPED=/var/lib/berth/trust
+
+say() { printf 'berth: %s\n' "$*" >&2 || :; }
+die() {
+	say "$*"
+	exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+sum() { sha256sum "$1" 2>/dev/null | cut -d' ' -f1; }
+label() { ! have restorecon || restorecon "$1" 2>/dev/null || :; }
+
+# put FILE MODE: replaces FILE atomically with stdin. Nothing is touched when content and mode are right already.
+put() {
+	cat >"$1.berth-tmp" && chmod "$2" "$1.berth-tmp" || return 1
+	if [ -f "$1" ] && [ "$(sum "$1")" = "$(sum "$1.berth-tmp")" ] && [ "$(mode "$1")" = "$(mode "$1.berth-tmp")" ]; then
+		rm -f "$1.berth-tmp"
+	else
+		mv -f "$1.berth-tmp" "$1" && label "$1"
+	fi
+}
+mode() { set -- "$(ls -ldn "$1")" && printf %s "${1%%/*}" | cut -d' ' -f1,3,4; }
+
+# The manifest: lines "KEY VALUE". A line is written before the thing it names is made, so that a remove after any
+# partial apply finds it.
+mf_get() { [ ! -f "$MANIFEST" ] || sed -n "s/^$1 //p" "$MANIFEST"; }
+mf_drop() {
+	[ ! -f "$MANIFEST" ] || { grep -v "^$1 " "$MANIFEST" || :; } | put "$MANIFEST" 600
+}
+mf_set() {
+	{ [ ! -f "$MANIFEST" ] || grep -v "^$1 " "$MANIFEST" || :; printf '%s %s\n' "$1" "$2"; } | put "$MANIFEST" 600
+}
+
+# lock SECONDS WHAT
+lock() {
+	exec 9>>"$LOCK"
+	if ! flock -n 9; then
+		say "waiting up to $1 s for $(cat "$LOCK")"
+		flock -w "$1" 9 || die "this node is still held by $(cat "$LOCK") after $1 s; see whether it hangs"
+	fi
+	printf '%s\n' "$2 of $OWNER (pid $$, since $(date -u +%H:%M:%S) UTC)" >"$LOCK"
+}
+
+# removed: the mark of the last remove, "SECONDS 0 PID"; a remove by hand leaves SECONDS out. It lies under /run, where a reboot ends both marks and orphans.
+removed() { cat "$REMOVED" 2>/dev/null || :; }

@@ -8,8 +8,10 @@ package scripts
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"slices"
@@ -64,18 +66,18 @@ var parts = map[Script]part{
 		optional: []string{"TRUST", "ARCH"},
 	},
 	Base: {
-		files:    []string{"lib.sh", "lib-unit.sh", "lib-trust.sh", "lib-hosts.sh", "lib-remove.sh", "base.sh"},
+		files:    []string{"lib.sh", "lib-apply.sh", "lib-trust.sh", "lib-hosts.sh", "base.sh"},
 		required: []string{"OWNER", "REGISTRY_HOST", "NODE_PORT", "HOSTS_IP", "CA_PEM", "TRUST"},
 	},
 	Containerd: {
-		files: []string{"lib.sh", "lib-unit.sh", "containerd.sh"},
+		files: []string{"lib.sh", "lib-apply.sh", "lib-unit.sh", "containerd.sh"},
 		required: []string{
 			"OWNER", "VERSION", "DIGEST", "ARTIFACT", "REGISTRY_HOST", "NODE_PORT", "NODE_IP",
 			"PULL_USER", "PULL_PASSWORD", "CA_PEM", "TRUST",
 		},
 	},
 	ImportImage: {
-		files:    []string{"lib.sh", "import-image.sh"},
+		files:    []string{"lib.sh", "lib-apply.sh", "import-image.sh"},
 		required: []string{"OWNER", "ARCHIVE", "IMAGE", "SHA256"},
 	},
 	SignCSR: {
@@ -111,6 +113,9 @@ func Stdin(s Script, vars []Var) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("rendering script %q: %w", s, err)
 	}
+	if s == Containerd {
+		vars = fingerprint(vars)
+	}
 	// Scripts prefix every path with $ROOT, which only tests set: a value inherited from the node's environment must
 	// not count. Optional variables are set for the same reason.
 	preamble := []Var{{Name: "ROOT"}}
@@ -124,6 +129,19 @@ func Stdin(s Script, vars []Var) (string, error) {
 		return "", fmt.Errorf("rendering script %q: %w", s, err)
 	}
 	return out, nil
+}
+
+// fingerprint puts the digest of the CA in place of the CA: base has installed the certificate itself by then, and a
+// short stdin keeps the state small. The digest is that of the file which base writes.
+func fingerprint(vars []Var) []Var {
+	out := slices.Clone(vars)
+	for i, v := range out {
+		if v.Name == "CA_PEM" {
+			sum := sha256.Sum256([]byte(strings.TrimRight(v.Value, "\n") + "\n"))
+			out[i] = Var{Name: "CA_SHA256", Value: hex.EncodeToString(sum[:])}
+		}
+	}
+	return out
 }
 
 // wrap puts the assignments and the packed text into one compound command.
