@@ -15,7 +15,7 @@ help: ## show this list
 
 .PHONY: demo
 demo: packages ## start the lab, show the problem, run pulumi up, pull by plain name, destroy
-	scripts/demo.sh
+	lab/demo.sh
 
 .PHONY: test
 test: packages lint unit e2e ## lint, unit and script tests, then the end-to-end test on the lab

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+
+	"berth/components/internal/graphtest"
+)
+
+const (
+	password = "Abcd123456"
+	digest   = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+)
+
+func TestStepsAreAChainBehindTheAnchor(t *testing.T) {
+	t.Parallel()
+	g := up(t, nil)
+	for _, name := range []string{"master1", "worker1", "worker2"} {
+		anchor := g.Get("node-" + name + "-anchor")
+		assert.Empty(t, anchor.Request.GetDependencies(), "an anchor depends on nothing, so that destroy cleans all nodes at once")
+		assert.True(t, strings.HasSuffix(anchor.Input("delete").StringValue(), " remove"), "the anchor's deletion removes")
+		assert.True(t, g.Get("node-"+name+"-base").DependsOn("node-"+name+"-anchor"))
+		containerd := g.Get("node-" + name + "-containerd")
+		assert.True(t, containerd.DependsOn("node-"+name+"-base"))
+		assert.True(t, containerd.DependsOn("publication-push"), "a node fetches what is published")
+		assert.True(t, g.Get("node-"+name+"-verify").DependsOn("node-"+name+"-containerd"))
+	}
+}
+
+func TestRegistryNodeIsSwitchedLast(t *testing.T) {
+	t.Parallel()
+	g := up(t, nil)
+	last := g.Get("node-master1-containerd")
+	for _, name := range []string{"worker1", "worker2"} {
+		assert.True(t, last.DependsOn("node-"+name+"-verify"))
+		assert.False(t, g.Get("node-"+name+"-containerd").DependsOn("node-master1-verify"))
+	}
+}
+
+func TestOrderOfNodesIsNoChange(t *testing.T) {
+	t.Parallel()
+	var nodes []any
+	var key any
+	forward := up(t, func(c stack) { nodes, key = slices.Clone(c["nodes"].([]any)), c["ssh"] })
+	slices.Reverse(nodes)
+	backward := up(t, func(c stack) { c["nodes"], c["ssh"] = nodes, key })
+	for _, r := range forward.OfType("command:remote:Command") {
+		other := backward.Get(r.Name)
+		assert.Equal(t, r.Inputs, other.Inputs, r.Name)
+		assert.ElementsMatch(t, r.Request.GetDependencies(), other.Request.GetDependencies(), r.Name)
+	}
+}
+
+// What must hold for every command that reaches a node.
+func TestEveryRemoteCommand(t *testing.T) {
+	t.Parallel()
+	g := up(t, nil)
+	commands := g.OfType("command:remote:Command")
+	require.NotEmpty(t, commands)
+	for _, r := range commands {
+		t.Run(r.Name, func(t *testing.T) {
+			t.Parallel()
+			assert.True(t, strings.HasPrefix(r.Input("connection", "hostKey").StringValue(), "ssh-ed25519 "), "host key pinned")
+			assert.Positive(t, r.Input("connection", "dialErrorLimit").NumberValue(), "dials bounded")
+			assert.Positive(t, r.Input("connection", "perDialTimeout").NumberValue(), "dials bounded")
+			assert.True(t, r.Inputs["connection"].IsSecret(), "the connection is a secret")
+			assert.False(t, r.Input("addPreviousOutputInEnv").BoolValue())
+			assert.False(t, r.Inputs.HasValue("triggers"), "a trigger would replace, and the replaced one remove")
+			assert.False(t, r.Inputs.HasValue("environment"), "sshd refuses what AcceptEnv does not list")
+			assert.False(t, r.Inputs.HasValue("update"), "an update runs the same as a creation")
+			for _, line := range []string{r.Input("create").String(), r.Input("delete").String()} {
+				assert.NotContains(t, line, password)
+			}
+			if stdin := r.Input("stdin").StringValue(); strings.Contains(stdin, password) {
+				assert.True(t, r.Inputs["stdin"].IsSecret(), "stdin with the password is a secret")
+				assert.Equal(t, "none", r.Input("logging").StringValue())
+				assert.Subset(t, r.Request.GetAdditionalSecretOutputs(), []string{"stdout", "stderr"})
+			}
+			if strings.HasSuffix(r.Name, "-anchor") {
+				return
+			}
+			assert.False(t, r.Inputs.HasValue("delete"), "the anchor alone removes")
+		})
+	}
+}
+
+func TestNoSecretStandsPlain(t *testing.T) {
+	t.Parallel()
+	g := up(t, nil)
+	for _, token := range []string{
+		"command:local:Command",
+		"kubernetes:core/v1:Secret", "kubernetes:core/v1:ConfigMap", "kubernetes:apps/v1:Deployment", "kubernetes:batch/v1:Job",
+		"pulumi:providers:kubernetes", "command:remote:Command",
+	} {
+		resources := g.OfType(token)
+		require.NotEmpty(t, resources, token)
+		for _, r := range resources {
+			assertNotPlain(t, r)
+		}
+	}
+}
+
+func TestRetiredNodeIsNotDialled(t *testing.T) {
+	t.Parallel()
+	g := up(t, func(c stack) { c["nodes"].([]any)[1].(map[string]any)["retired"] = true })
+	for _, r := range []string{"anchor", "base", "containerd", "verify"} {
+		request := g.Get("node-worker1-" + r).Request
+		assert.True(t, request.GetRetainOnDelete(), r)
+		assert.Equal(t, []string{"*"}, request.GetIgnoreChanges(), r)
+	}
+}
+
+func TestVerificationIsABoundedJobOnItsNode(t *testing.T) {
+	t.Parallel()
+	g := up(t, nil)
+	job := g.Get("node-worker2-verify")
+	assert.Equal(t, "true", job.Input("metadata", "annotations", "pulumi.com/replaceUnready").StringValue())
+	assert.Positive(t, job.Input("spec", "activeDeadlineSeconds").NumberValue())
+	pod := []resource.PropertyKey{"spec", "template", "spec"}
+	assert.Equal(t, "worker2", job.Input(append(pod, "nodeName")...).StringValue())
+	container := job.Input(append(pod, "containers")...).ArrayValue()[0].ObjectValue()
+	assert.Equal(t, "Always", container["imagePullPolicy"].StringValue())
+	assert.Regexp(t, `^Yuan\.com/berth/verify:[0-9a-f]{16}$`, container["image"].StringValue())
+}
+
+func TestServiceIsNamedByItsPort(t *testing.T) {
+	t.Parallel()
+	g := up(t, func(c stack) { c["registry"].(map[string]any)["nodePort"] = 30444 })
+	service := g.Get("registry-service")
+	assert.Equal(t, "docker-registry-30444", service.Input("metadata", "name").StringValue())
+	assert.InDelta(t, 30444, service.Input("spec", "ports").ArrayValue()[0].ObjectValue()["nodePort"].NumberValue(), 0)
+}
+
+func TestProviderSurvivesANewAddressOfTheAPIServer(t *testing.T) {
+	t.Parallel()
+	g := up(t, nil)
+	provider := g.Get("cluster")
+	assert.Equal(t, "berth/test", provider.Input("clusterIdentifier").StringValue())
+	assert.True(t, provider.Inputs["kubeconfig"].IsSecret())
+}
+
+func assertNotPlain(t *testing.T, r graphtest.Resource) {
+	t.Helper()
+	var walk func(path string, v resource.PropertyValue)
+	walk = func(path string, v resource.PropertyValue) {
+		switch {
+		case v.IsString():
+			for _, secret := range []string{password, "PRIVATE KEY", "client-key-data"} {
+				assert.NotContains(t, v.StringValue(), secret, "%s %s", r.Name, path)
+			}
+		case v.IsArray():
+			for i, e := range v.ArrayValue() {
+				walk(fmt.Sprintf("%s[%d]", path, i), e)
+			}
+		case v.IsObject():
+			for k, e := range v.ObjectValue() {
+				walk(path+"."+string(k), e)
+			}
+		}
+	}
+	walk("", resource.NewObjectProperty(r.Inputs))
+}
+
+// stack is the berth: part of a stack's config.
+type stack map[string]any
+
+// up runs the program with three nodes, changed by edit.
+func up(t *testing.T, edit func(stack)) *graphtest.Graph {
+	t.Helper()
+	c := stack{
+		"registry":   map[string]any{"host": "Yuan.com", "node": "master1", "username": "Yuan", "password": password},
+		"containerd": map[string]any{"version": "1.7.36"},
+		"kubernetes": map[string]any{"kubeconfig": kubeconfig},
+		"ssh":        map[string]any{"privateKey": privateKey(t)},
+		"nodes":      []any{nodeConfig(t, "master1", 11), nodeConfig(t, "worker1", 12), nodeConfig(t, "worker2", 13)},
+	}
+	if edit != nil {
+		edit(c)
+	}
+	values := map[string]string{}
+	for key, value := range c {
+		text, err := json.Marshal(value)
+		require.NoError(t, err)
+		values["berth:"+key] = string(text)
+	}
+	cert := selfSigned(t)
+	g, err := graphtest.Run(t, run, values, func(r graphtest.Resource) resource.PropertyMap {
+		switch r.Type {
+		case "tls:index/privateKey:PrivateKey":
+			return resource.PropertyMap{"privateKeyPem": resource.MakeSecret(resource.NewStringProperty("-----BEGIN PRIVATE KEY-----"))}
+		case "tls:index/certRequest:CertRequest":
+			return resource.PropertyMap{"certRequestPem": resource.NewStringProperty("csr")}
+		case "tls:index/selfSignedCert:SelfSignedCert", "tls:index/locallySignedCert:LocallySignedCert":
+			return resource.PropertyMap{"certPem": resource.NewStringProperty(cert)}
+		case "command:local:Command", "command:remote:Command":
+			return resource.PropertyMap{"stdout": resource.NewStringProperty(digest)}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	return g
+}
+
+const kubeconfig = `apiVersion: v1
+kind: Config
+current-context: lab
+contexts: [{name: lab, context: {cluster: lab, user: admin}}]
+clusters: [{name: lab, cluster: {server: "https://10.0.0.11:6443"}}]
+users: [{name: admin, user: {client-key-data: c2VjcmV0}}]
+`
+
+func nodeConfig(t *testing.T, name string, last int) map[string]any {
+	t.Helper()
+	public, _, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	key, err := ssh.NewPublicKey(public)
+	require.NoError(t, err)
+	return map[string]any{
+		"name": name, "address": fmt.Sprintf("10.0.0.%d", last), "hostKey": strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))),
+	}
+}
+
+func privateKey(t *testing.T) string {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	block, err := ssh.MarshalPrivateKey(key, "")
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(block))
+}
+
+func selfSigned(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Yuan.com"}, NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
