@@ -9,8 +9,9 @@ import (
 
 // Config is a whole stack. What Load returns is valid and complete: every default is filled in.
 //
-// The tags carry the schema: key is the name in the stack file, default and computed are what an absent key means,
-// example is what a message proposes. The README's table is made from them and from the fields' comments.
+// The tags carry the schema: key is the name in the stack file; required, values and range are checked when it is read;
+// default is filled in by the decoder, computed by the completion after it; example is what a message proposes, and
+// secret keeps a value out of every message. The README's table is made from the tags and the fields' comments.
 type Config struct {
 	Registry    Registry    `key:"registry"`
 	Certificate Certificate `key:"certificate"`
@@ -25,7 +26,7 @@ type Registry struct {
 	// Name under which images are pulled: a DNS name of two labels or more, without a port. Upper case is kept.
 	Host string `key:"host" required:"true" example:"host: Yuan.com"`
 	// Port of the Service on every node, 30000-32767. A change moves the registry in place and restarts no containerd.
-	NodePort int `key:"nodePort" default:"30443" example:"nodePort: 30443"`
+	NodePort int `key:"nodePort" default:"30443" range:"30000-32767" example:"nodePort: 30443"`
 	// Node whose disk keeps the images, by its name in berth:nodes. It is served last.
 	Node string `key:"node" required:"true" example:"node: worker1"`
 	// Namespace of the registry. The default one is created; any other must exist and is used as it is.
@@ -40,7 +41,7 @@ type Registry struct {
 	// User of the registry's htpasswd login.
 	Username string `key:"username" default:"berth" example:"username: berth"`
 	// Password of that user, 8 to 72 bytes. Secret, held here as plain text: wrap it with pulumi.ToSecret.
-	Password string `key:"password" required:"true" secret:"true" example:"it with: pulumi config set --secret --path berth:registry.password"`
+	Password string `key:"password" required:"true" secret:"true" example:"pulumi config set --secret --path berth:registry.password"`
 	// Virtual IP that the hosts entries point to, instead of each node's own InternalIP.
 	Address string `key:"address" computed:"each node's internalIP" example:"address: 10.0.0.100"`
 	// Whether nodes get a hosts entry for the name. Set it to false where DNS knows the name.
@@ -67,17 +68,17 @@ type Certificate struct {
 	// CA that signs: generated (berth makes one), pem (given as caCert and caKey), or cluster (the cluster's own; its key never leaves the node).
 	CA string `key:"ca" default:"generated" values:"generated,pem,cluster" example:"ca: generated"`
 	// Certificate of the CA in PEM form, for ca: pem.
-	CACert string `key:"caCert" hidden:"true" example:"it with: pulumi config set --path berth:certificate.caCert <ca.crt"`
+	CACert string `key:"caCert" example:"pulumi config set --path berth:certificate.caCert <ca.crt"`
 	// Key of the CA in PEM form, for ca: pem. Secret, held here as plain text: wrap it with pulumi.ToSecret.
-	CAKey string `key:"caKey" secret:"true" example:"it with: pulumi config set --secret --path berth:certificate.caKey <ca.key"`
+	CAKey string `key:"caKey" secret:"true" example:"pulumi config set --secret --path berth:certificate.caKey <ca.key"`
 	// Where nodes trust the CA: os (the system's store) or containerd (containerd alone).
 	Trust string `key:"trust" computed:"os; containerd with ca: cluster" values:"os,containerd" example:"trust: os"`
 	// Algorithm of the server key: ECDSA (P-256) or RSA.
 	Algorithm string `key:"algorithm" default:"ECDSA" values:"ECDSA,RSA" example:"algorithm: ECDSA"`
 	// Length of an RSA key in bits: 2048, 3072 or 4096.
-	RSABits int `key:"rsaBits" default:"2048" example:"rsaBits: 2048"`
+	RSABits int `key:"rsaBits" default:"2048" values:"2048,3072,4096" example:"rsaBits: 2048"`
 	// Life of the server certificate in days, 1-36500.
-	ValidityDays int `key:"validityDays" default:"825" example:"validityDays: 825"`
+	ValidityDays int `key:"validityDays" default:"825" range:"1-36500" example:"validityDays: 825"`
 	// DNS names to certify besides registry.host and the Service's names.
 	DNSNames []string `key:"dnsNames" computed:"none" example:"dnsNames: [registry.example.com]"`
 	// IP addresses to certify besides registry.address or the InternalIP of the registry's node.
@@ -85,7 +86,7 @@ type Certificate struct {
 	// Control-plane node that signs with ca: cluster, by its name in berth:nodes.
 	SigningNode string `key:"signingNode" computed:"registry.node" example:"signingNode: master1"`
 	// Number to raise when a certificate signed by the cluster's CA is to be issued anew.
-	Generation int `key:"generation" default:"1" example:"generation: 1"`
+	Generation int `key:"generation" default:"1" range:"1-1000000" example:"generation: 1"`
 }
 
 // Containerd is what the nodes are to run.
@@ -98,7 +99,7 @@ type Containerd struct {
 type Kubernetes struct {
 	// Content of a kubeconfig. Secret, held here as plain text: wrap it with pulumi.ToSecret. When it comes from the
 	// default file, it is cut down to the chosen context and files named in it are taken in.
-	Kubeconfig string `key:"kubeconfig" secret:"true" computed:"file of $KUBECONFIG or ~/.kube/config" example:"it with: pulumi config set --secret --path berth:kubernetes.kubeconfig <~/.kube/config"` //nolint:lll // a tag cannot be broken
+	Kubeconfig string `key:"kubeconfig" secret:"true" computed:"file of $KUBECONFIG or ~/.kube/config" example:"pulumi config set --secret --path berth:kubernetes.kubeconfig <~/.kube/config"` //nolint:lll // a tag cannot be broken
 	// Context of the kubeconfig to use.
 	Context string `key:"context" computed:"the current one" example:"context: kubernetes-admin@kubernetes"`
 	// Name of the cluster that stays when its kubeconfig changes; another name means another cluster, and everything in it anew.
@@ -110,9 +111,9 @@ type SSH struct {
 	// User on the nodes: root, or one with sudo that asks for no password.
 	User string `key:"user" default:"root" example:"user: root"`
 	// Port of sshd on the nodes, 1-65535.
-	Port int `key:"port" default:"22" example:"port: 22"`
+	Port int `key:"port" default:"22" range:"1-65535" example:"port: 22"`
 	// Private key without a passphrase. Secret, held here as plain text ending in one line feed: wrap it with pulumi.ToSecret.
-	PrivateKey string `key:"privateKey" secret:"true" computed:"none; needed unless agent: true" example:"it with: pulumi config set --secret --path berth:ssh.privateKey <key"` //nolint:lll // a tag cannot be broken
+	PrivateKey string `key:"privateKey" secret:"true" computed:"none; needed unless agent: true" example:"pulumi config set --secret --path berth:ssh.privateKey <key"` //nolint:lll // a tag cannot be broken
 	// Whether the keys come from the agent of $SSH_AUTH_SOCK instead of privateKey.
 	Agent bool `key:"agent" default:"false" example:"agent: true"`
 }
@@ -130,7 +131,7 @@ type Node struct {
 	// Address that SSH dials: an IP address or a DNS name.
 	Address string `key:"address" required:"true" example:"address: 10.0.0.12"`
 	// Public SSH host key of the node, ed25519 or ecdsa, as one authorized_keys line. The comment is dropped.
-	HostKey string `key:"hostKey" required:"true" hidden:"true" example:"hostKey: ssh-ed25519 AAAA…, which the node has in /etc/ssh/ssh_host_ed25519_key.pub"` //nolint:lll // a tag cannot be broken
+	HostKey string `key:"hostKey" required:"true" example:"hostKey: ssh-ed25519 AAAA…"`
 	// InternalIP of the Kubernetes Node: where the node reaches its own NodePort.
 	InternalIP string `key:"internalIP" computed:"address, when it is an IP address" example:"internalIP: 10.0.0.12"`
 	// Architecture: amd64 or arm64.
@@ -138,7 +139,7 @@ type Node struct {
 	// SSH user on this node.
 	User string `key:"user" computed:"ssh.user" example:"user: root"`
 	// SSH port of this node, 1-65535.
-	Port int `key:"port" computed:"ssh.port" example:"port: 22"`
+	Port int `key:"port" computed:"ssh.port" range:"1-65535" example:"port: 22"`
 	// Whether the node is dead or gone: nothing is run on it any more, and it can be taken out of the list afterwards.
 	Retired bool `key:"retired" default:"false" example:"retired: true"`
 }
@@ -204,7 +205,7 @@ func (c *Config) IPAddresses() []string {
 		if err != nil {
 			continue // Load has refused it
 		}
-		if a := ip.String(); !slices.Contains(addresses, a) {
+		if a := ip.Unmap().String(); !slices.Contains(addresses, a) {
 			addresses = append(addresses, a)
 		}
 	}

@@ -1,0 +1,72 @@
+package config
+
+import (
+	"reflect"
+	"regexp"
+	"strconv"
+)
+
+// place is a spot in the stack's settings. It knows its rank in the schema, so that messages come in that order.
+type place struct {
+	text   string
+	rank   []int
+	typ    reflect.Type
+	parent *place
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+func root() *place { return &place{typ: reflect.TypeFor[Config]()} }
+
+// child returns the place of a key in a map. A key that the schema lacks comes after those it has.
+func (p *place) child(key string) *place {
+	name := key
+	if !plainKey.MatchString(name) {
+		name = show(name)
+	}
+	c := &place{text: p.text + "." + name, parent: p}
+	if p.parent == nil {
+		c.text = "berth:" + name
+	}
+	rank := 0
+	if p.typ != nil && p.typ.Kind() == reflect.Struct {
+		rank = p.typ.NumField()
+		for i := range p.typ.NumField() {
+			if f := p.typ.Field(i); f.Tag.Get("key") == key {
+				rank, c.typ = i, f.Type
+			}
+		}
+	}
+	c.rank = p.below(rank)
+	return c
+}
+
+// item returns the place of an element of a list.
+func (p *place) item(i int) *place {
+	c := &place{text: p.text + "[" + strconv.Itoa(i) + "]", rank: p.below(i), parent: p}
+	if p.typ != nil && p.typ.Kind() == reflect.Slice {
+		c.typ = p.typ.Elem()
+	}
+	return c
+}
+
+func (p *place) below(rank int) []int {
+	return append(append(make([]int, 0, len(p.rank)+1), p.rank...), rank)
+}
+
+// show quotes a value for a message: on one line, cut where it is long, and never key material that landed in the wrong place.
+func show(value string) string {
+	const limit = 80
+	if containsKey(value) {
+		return "a private key"
+	}
+	return strconv.Quote(cut(value, limit))
+}
+
+// cut shortens a text.
+func cut(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return text
+}
