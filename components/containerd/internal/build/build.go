@@ -31,8 +31,6 @@ type Result struct {
 	// Digest is that of the file at Path, which is the layer as it is published.
 	Digest string
 	Path   string
-	// PatchHash identifies what was changed in containerd.
-	PatchHash string
 }
 
 // Artifact returns the artifact of a release and architecture, from the cache below dir or built now. Progress goes to
@@ -45,7 +43,7 @@ func Artifact(ctx context.Context, dir string, log io.Writer, request containerd
 	if err := containerd.SupportedArch(request.Arch); err != nil {
 		return Result{}, err
 	}
-	hash, err := patchHash(line)
+	hash, err := PatchHash(request.Version)
 	if err != nil {
 		return Result{}, err
 	}
@@ -63,7 +61,7 @@ func Artifact(ctx context.Context, dir string, log io.Writer, request containerd
 		return Result{}, fmt.Errorf("building containerd %s for %s: %w",
 			containerd.FullVersion(request.Version), request.Arch, err)
 	}
-	return Result{Digest: digest, Path: cached.path, PatchHash: hash}, nil
+	return Result{Digest: digest, Path: cached.path}, nil
 }
 
 // assemble builds in the folder work and returns the packed file with its digest.
@@ -131,8 +129,12 @@ func ldflags(line patches.Line, version, hash string) string {
 		set(portmapDir+".File", containerd.MappingFile)
 }
 
-// patchHash identifies all that is changed in a line: the patches and the added file.
-func patchHash(line patches.Line) (string, error) {
+// PatchHash identifies all that is changed in a release: SHA-256 in hex over the patches and the added file.
+func PatchHash(version string) (string, error) {
+	line, err := containerd.LineOf(version)
+	if err != nil {
+		return "", err
+	}
 	hash, err := line.Hash()
 	if err != nil {
 		return "", err

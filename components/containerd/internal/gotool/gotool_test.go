@@ -1,0 +1,74 @@
+package gotool_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"berth/components/containerd"
+	"berth/components/containerd/internal/gotool"
+)
+
+func TestSettings(t *testing.T) {
+	for name, value := range map[string]string{
+		"GOFLAGS": "-tags=other", "GOAMD64": "v3", "GOEXPERIMENT": "jsonv2", "GODEBUG": "panicnil=1",
+		"GOOS": "windows", "GOARCH": "386", "CGO_ENABLED": "1", "GOWORK": "/somewhere/go.work",
+		"GOPROXY": "https://proxy.example", "GONOSUMDB": "example.com", "GOPRIVATE": "private.example",
+	} {
+		t.Setenv(name, value)
+	}
+	tool, err := gotool.New(t.Context(), containerd.Toolchain, &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := tool.Run(t.Context(), t.TempDir(), "arm64", "env", "-json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]string
+	if err := json.Unmarshal(output, &got); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"GOFLAGS": "", "GOEXPERIMENT": "", "GODEBUG": "", "GOOS": "linux", "GOARCH": "arm64", "CGO_ENABLED": "0",
+		"GOVERSION": containerd.Toolchain, "GOWORK": "off",
+		"GOPROXY": "https://proxy.example", "GONOSUMDB": "example.com", "GOPRIVATE": "private.example",
+	} {
+		if got[name] != want {
+			t.Errorf("%s = %q, want %q", name, got[name], want)
+		}
+	}
+}
+
+func TestGoIsMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	_, err := gotool.New(t.Context(), containerd.Toolchain, &bytes.Buffer{})
+	if err == nil || !strings.Contains(err.Error(), "install Go") {
+		t.Errorf("err = %v, want a remedy", err)
+	}
+}
+
+func TestRunFails(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	tool, err := gotool.New(t.Context(), containerd.Toolchain, &log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tool.Run(t.Context(), t.TempDir(), "", "build", "./nothing")
+	if err == nil || !strings.Contains(err.Error(), "running go build with "+containerd.Toolchain) ||
+		!strings.Contains(err.Error(), "go.mod file not found") {
+		t.Errorf("err = %v, want go's own words", err)
+	}
+	if !strings.Contains(log.String(), "go.mod file not found") {
+		t.Errorf("log = %q", log.String())
+	}
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	if got := gotool.Redact("reading https://user:secret@proxy.example/x: 403"); got != "reading https://proxy.example/x: 403" {
+		t.Errorf("Redact = %q", got)
+	}
+}

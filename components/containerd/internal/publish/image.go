@@ -1,0 +1,123 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+
+	"berth/components/containerd"
+	"berth/components/containerd/internal/build"
+	"berth/components/containerd/internal/layer"
+)
+
+//go:embed verify/main.go
+var verifySource []byte
+
+// part is a blob or manifest that is small enough to be kept in memory.
+type part struct {
+	descriptor ocispec.Descriptor
+	content    []byte
+}
+
+// image is an index with everything that it refers to.
+type image struct {
+	blobs     []part
+	manifests []part
+	index     part
+}
+
+// verifyImage makes the image that nodes pull to show that they can. The program's layer is the same each time; the
+// layer with the rollout id is new for each rollout, so that a node with the image of an earlier one has to fetch.
+func verifyImage(ctx context.Context, cache string, log io.Writer, rolloutID string) (image, error) {
+	var result image
+	var entries []ocispec.Descriptor
+	rollout, rolloutDiffID, err := layerPart(layer.File{Name: "rollout", Mode: 0o444, Content: []byte(rolloutID + "\n")})
+	if err != nil {
+		return image{}, err
+	}
+	result.blobs = append(result.blobs, rollout)
+	for _, arch := range containerd.Architectures {
+		path, err := build.Program(ctx, cache, log, "verify", arch, verifySource)
+		if err != nil {
+			return image{}, err
+		}
+		program, programDiffID, err := layerPart(layer.File{Name: "verify", Mode: 0o555, Path: path})
+		if err != nil {
+			return image{}, err
+		}
+		platform := ocispec.Platform{OS: "linux", Architecture: arch}
+		config, err := jsonPart(ocispec.MediaTypeImageConfig, ocispec.Image{
+			Platform: platform,
+			// Numeric and not root, as the restricted Pod security standard demands.
+			Config: ocispec.ImageConfig{User: "65532:65532", Entrypoint: []string{"/verify"}},
+			RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{programDiffID, rolloutDiffID}},
+		})
+		if err != nil {
+			return image{}, err
+		}
+		manifest, err := jsonPart(ocispec.MediaTypeImageManifest, ocispec.Manifest{
+			Versioned: specs.Versioned{SchemaVersion: 2},
+			MediaType: ocispec.MediaTypeImageManifest,
+			Config:    config.descriptor,
+			Layers:    []ocispec.Descriptor{program.descriptor, rollout.descriptor},
+		})
+		if err != nil {
+			return image{}, err
+		}
+		result.blobs = append(result.blobs, program, config)
+		result.manifests = append(result.manifests, manifest)
+		descriptor := manifest.descriptor
+		descriptor.Platform = &platform
+		entries = append(entries, descriptor)
+	}
+	result.index, err = jsonPart(ocispec.MediaTypeImageIndex, ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: entries,
+	})
+	return result, err
+}
+
+func layerPart(files ...layer.File) (part, digest.Digest, error) {
+	var buffer bytes.Buffer
+	result, err := layer.Write(&buffer, files)
+	if err != nil {
+		return part{}, "", fmt.Errorf("making the verification image: %w", err)
+	}
+	descriptor := content.NewDescriptorFromBytes(ocispec.MediaTypeImageLayerGzip, buffer.Bytes())
+	return part{descriptor, buffer.Bytes()}, digest.Digest(result.DiffID), nil
+}
+
+func jsonPart(mediaType string, value any) (part, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return part{}, fmt.Errorf("encoding %s: %w", mediaType, err)
+	}
+	return part{content.NewDescriptorFromBytes(mediaType, text), text}, nil
+}
+
+// artifactManifest is the manifest that keeps an artifact's layer from the registry's garbage collection.
+func artifactManifest(artifact containerd.Artifact, patchHash string, layer ocispec.Descriptor) (part, error) {
+	return jsonPart(ocispec.MediaTypeImageManifest, ocispec.Manifest{
+		Versioned:    specs.Versioned{SchemaVersion: 2},
+		MediaType:    ocispec.MediaTypeImageManifest,
+		ArtifactType: "application/vnd.berth.containerd",
+		Config:       ocispec.DescriptorEmptyJSON,
+		Layers:       []ocispec.Descriptor{layer},
+		Annotations: map[string]string{
+			ocispec.AnnotationTitle: fmt.Sprintf("containerd and ctr %s for linux/%s",
+				containerd.FullVersion(artifact.Version), artifact.Arch),
+			ocispec.AnnotationVersion:   containerd.FullVersion(artifact.Version),
+			"berth.containerd.upstream": artifact.Version,
+			"berth.containerd.patches":  "sha256:" + patchHash,
+		},
+	})
+}

@@ -1,0 +1,281 @@
+// Package publish sees to it that the registry has the artifacts and the verification image.
+package publish
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/crypto/ssh"
+	"oras.land/oras-go/v2/errdef"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"berth/components/containerd"
+	"berth/components/containerd/internal/build"
+)
+
+// attempts is how often publishing is tried once the registry has answered.
+const attempts = 3
+
+// rolloutID is the form of a rollout id: it becomes a tag.
+var rolloutID = regexp.MustCompile(`^[0-9a-f]{1,128}$`)
+
+// Publisher publishes to one registry.
+type Publisher struct {
+	// Cache is the folder of finished builds.
+	Cache string
+	// Log takes progress, a line at a time.
+	Log io.Writer
+	// Patience is how long a registry that does not answer yet is waited for, Pause the time between two tries.
+	Patience, Pause time.Duration
+	// Build returns an artifact's file. It is asked only for what the registry lacks.
+	Build func(ctx context.Context, cache string, log io.Writer, request containerd.BuildRequest) (build.Result, error)
+}
+
+// Ensure publishes what the registry lacks of the request, and sends nothing where it lacks nothing.
+func (p *Publisher) Ensure(ctx context.Context, request containerd.PublishRequest) error {
+	if err := check(request); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	tunnel, err := connect(ctx, request.SSH)
+	if err != nil {
+		return err
+	}
+	defer tunnel.Close()
+	http, err := httpClient(tunnel, request.Registry)
+	if err != nil {
+		return err
+	}
+	defer http.CloseIdleConnections()
+	name := net.JoinHostPort(request.Registry.Host, strconv.Itoa(request.Registry.NodePort))
+	client := &auth.Client{
+		Client: http,
+		Cache:  auth.NewCache(),
+		Credential: auth.StaticCredential(name, auth.Credential{
+			Username: request.Registry.Username, Password: request.Registry.Password,
+		}),
+	}
+	if err := p.wait(ctx, name, client); err != nil {
+		return fmt.Errorf("waiting for the registry %s: %w", name, err)
+	}
+	for attempt := 1; ; attempt++ {
+		err := p.ensure(ctx, name, client, request)
+		if err == nil {
+			return nil
+		}
+		if _, local := errors.AsType[localError](err); local || attempt == attempts || ctx.Err() != nil {
+			return fmt.Errorf("publishing to the registry %s: %w", name, err)
+		}
+		fmt.Fprintf(p.Log, "attempt %d of %d failed: %v\n", attempt, attempts, err)
+		if err := sleep(ctx, p.Pause); err != nil {
+			return err
+		}
+	}
+}
+
+func check(request containerd.PublishRequest) error {
+	var mistakes []error
+	if !rolloutID.MatchString(request.RolloutID) {
+		mistakes = append(mistakes, errors.New("the rollout id is not a hexadecimal number"))
+	}
+	if net.ParseIP(request.Registry.Address) == nil {
+		mistakes = append(mistakes, fmt.Errorf("the registry's address %q is not an IP address", request.Registry.Address))
+	}
+	for _, artifact := range request.Artifacts {
+		if err := containerd.Supported(artifact.Version); err != nil {
+			mistakes = append(mistakes, err)
+		}
+		if err := containerd.SupportedArch(artifact.Arch); err != nil {
+			mistakes = append(mistakes, err)
+		}
+		if err := digest.Digest(artifact.Digest).Validate(); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("the artifact's digest %q: %w", artifact.Digest, err))
+		}
+	}
+	if err := errors.Join(mistakes...); err != nil {
+		return fmt.Errorf("checking the request: %w", err)
+	}
+	return nil
+}
+
+// wait returns when the registry accepts the credentials. A refusal is waited for as well: a Secret that has just
+// changed reaches the running registry about a minute later.
+func (p *Publisher) wait(ctx context.Context, name string, client remote.Client) error {
+	server, err := remote.NewRegistry(name)
+	if err != nil {
+		return err
+	}
+	server.Client = client
+	deadline := time.Now().Add(p.Patience)
+	for said := false; ; said = true {
+		err := server.Ping(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if refused, ok := errors.AsType[*ssh.OpenChannelError](err); ok && refused.Reason == ssh.Prohibited {
+			return fmt.Errorf("sshd on the registry's node forbids port forwarding (AllowTcpForwarding): %w", err)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("no success within %s: %w", p.Patience, err)
+		}
+		if !said {
+			fmt.Fprintf(p.Log, "the registry %s does not answer yet: %v\n", name, err)
+		}
+		if err := sleep(ctx, p.Pause); err != nil {
+			return err
+		}
+	}
+}
+
+// localError is one that another attempt would meet again.
+type localError struct{ error }
+
+func (e localError) Unwrap() error { return e.error }
+
+func (p *Publisher) ensure(ctx context.Context, name string, client remote.Client, request containerd.PublishRequest) error {
+	artifacts, err := repository(name, containerd.ArtifactRepository, client)
+	if err != nil {
+		return err
+	}
+	for _, artifact := range request.Artifacts {
+		if err := p.ensureArtifact(ctx, artifacts, artifact); err != nil {
+			return fmt.Errorf("artifact %s: %w", containerd.ArtifactTag(artifact.Version, artifact.Arch), err)
+		}
+	}
+	images, err := repository(name, containerd.VerifyRepository, client)
+	if err != nil {
+		return err
+	}
+	if err := p.ensureImage(ctx, images, request.RolloutID); err != nil {
+		return fmt.Errorf("verification image: %w", err)
+	}
+	return nil
+}
+
+func repository(server, name string, client remote.Client) (*remote.Repository, error) {
+	repo, err := remote.NewRepository(server + "/" + name)
+	if err != nil {
+		return nil, localError{err}
+	}
+	repo.Client = client
+	return repo, nil
+}
+
+func (p *Publisher) ensureArtifact(ctx context.Context, repo *remote.Repository, artifact containerd.Artifact) error {
+	layer, err := repo.Blobs().Resolve(ctx, artifact.Digest)
+	if errors.Is(err, errdef.ErrNotFound) {
+		layer, err = p.pushArtifact(ctx, repo, artifact)
+	}
+	if err != nil {
+		return err
+	}
+	layer = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: layer.Digest, Size: layer.Size}
+	empty := part{ocispec.DescriptorEmptyJSON, ocispec.DescriptorEmptyJSON.Data}
+	if err := p.ensureBlob(ctx, repo, empty); err != nil {
+		return err
+	}
+	hash, err := build.PatchHash(artifact.Version)
+	if err != nil {
+		return localError{err}
+	}
+	manifest, err := artifactManifest(artifact, hash, layer)
+	if err != nil {
+		return localError{err}
+	}
+	return p.ensureTag(ctx, repo, manifest, containerd.ArtifactTag(artifact.Version, artifact.Arch))
+}
+
+func (p *Publisher) pushArtifact(
+	ctx context.Context, repo *remote.Repository, artifact containerd.Artifact,
+) (ocispec.Descriptor, error) {
+	built, err := p.Build(ctx, p.Cache, p.Log, containerd.BuildRequest{Version: artifact.Version, Arch: artifact.Arch})
+	if err != nil {
+		return ocispec.Descriptor{}, localError{err}
+	}
+	if built.Digest != artifact.Digest {
+		return ocispec.Descriptor{}, localError{fmt.Errorf("the build gave %s instead of %s; "+
+			"was it planned by another version of this program?", built.Digest, artifact.Digest)}
+	}
+	file, err := os.Open(built.Path)
+	if err != nil {
+		return ocispec.Descriptor{}, localError{err}
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return ocispec.Descriptor{}, localError{err}
+	}
+	descriptor := ocispec.Descriptor{
+		MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.Digest(built.Digest), Size: info.Size(),
+	}
+	fmt.Fprintf(p.Log, "sending %s, %.1f MB\n",
+		containerd.ArtifactTag(artifact.Version, artifact.Arch), float64(info.Size())/1e6)
+	return descriptor, repo.Blobs().Push(ctx, descriptor, file)
+}
+
+func (p *Publisher) ensureImage(ctx context.Context, repo *remote.Repository, tag string) error {
+	// The index is tagged last: the tag says that all of the image is there.
+	_, err := repo.Resolve(ctx, tag)
+	if err == nil || !errors.Is(err, errdef.ErrNotFound) {
+		return err
+	}
+	image, err := verifyImage(ctx, p.Cache, p.Log, tag)
+	if err != nil {
+		return localError{err}
+	}
+	fmt.Fprintf(p.Log, "sending the verification image of rollout %s\n", tag)
+	for _, blob := range image.blobs {
+		if err := p.ensureBlob(ctx, repo, blob); err != nil {
+			return err
+		}
+	}
+	for _, manifest := range image.manifests {
+		if err := repo.Manifests().Push(ctx, manifest.descriptor, bytes.NewReader(manifest.content)); err != nil {
+			return err
+		}
+	}
+	return p.ensureTag(ctx, repo, image.index, tag)
+}
+
+func (p *Publisher) ensureBlob(ctx context.Context, repo *remote.Repository, blob part) error {
+	found, err := repo.Blobs().Exists(ctx, blob.descriptor)
+	if err != nil || found {
+		return err
+	}
+	return repo.Blobs().Push(ctx, blob.descriptor, bytes.NewReader(blob.content))
+}
+
+func (p *Publisher) ensureTag(ctx context.Context, repo *remote.Repository, manifest part, tag string) error {
+	found, err := repo.Resolve(ctx, tag)
+	if err == nil && found.Digest == manifest.descriptor.Digest {
+		return nil
+	}
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return err
+	}
+	return repo.PushReference(ctx, manifest.descriptor, bytes.NewReader(manifest.content), tag)
+}
+
+func sleep(ctx context.Context, pause time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(pause):
+		return nil
+	}
+}
