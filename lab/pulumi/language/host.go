@@ -120,16 +120,23 @@ func (*Host) GetRequiredPackages(
 	ctx context.Context, req *pulumirpc.GetRequiredPackagesRequest,
 ) (*pulumirpc.GetRequiredPackagesResponse, error) {
 	resp := &pulumirpc.GetRequiredPackagesResponse{}
-	dir := req.GetInfo().GetProgramDirectory()
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Path}}\t{{.Version}}\t{{.Dir}}", "all")
-	cmd.Dir = dir
+	file, err := goMod(ctx, req.GetInfo().GetProgramDirectory())
+	if err != nil || len(file.Require) == 0 {
+		return resp, nil
+	}
+	args := []string{"list", "-m", "-f", "{{.Path}}\t{{.Version}}\t{{.Dir}}"}
+	for _, require := range file.Require {
+		args = append(args, require.Mod.Path)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = filepath.Dir(file.Syntax.Name)
 	out, err := cmd.Output()
 	if err != nil {
 		return resp, nil
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		if len(fields) != 3 || fields[2] == "" {
+		if len(fields) != 3 || fields[2] == "" { // not downloaded yet: the plugin is then looked for when it is needed
 			continue
 		}
 		if dep := sdkPlugin(fields[0], fields[1], fields[2]); dep != nil {
@@ -137,6 +144,29 @@ func (*Host) GetRequiredPackages(
 		}
 	}
 	return resp, nil
+}
+
+// goMod reads the go.mod of the module that dir belongs to.
+func goMod(ctx context.Context, dir string) (*modfile.File, error) {
+	cmd := exec.CommandContext(ctx, "go", "env", "GOMOD")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("looking for the program's go.mod: %w", err)
+	}
+	path := strings.TrimSpace(string(out))
+	if path == "" || path == os.DevNull {
+		return nil, fmt.Errorf("looking for the program's go.mod: none in %s or above", dir)
+	}
+	body, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the program's go.mod: %w", err)
+	}
+	file, err := modfile.Parse(path, body, nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading the program's go.mod: %w", err)
+	}
+	return file, nil
 }
 
 // sdkPlugin returns the plugin that a module is the SDK of, nil if it is none.
@@ -178,20 +208,9 @@ func sdkPlugin(path, version, dir string) *pulumirpc.PackageDependency {
 func (*Host) GetProgramDependencies(
 	ctx context.Context, req *pulumirpc.GetProgramDependenciesRequest,
 ) (*pulumirpc.GetProgramDependenciesResponse, error) {
-	cmd := exec.CommandContext(ctx, "go", "env", "GOMOD")
-	cmd.Dir = req.GetInfo().GetProgramDirectory()
-	out, err := cmd.Output()
+	file, err := goMod(ctx, req.GetInfo().GetProgramDirectory())
 	if err != nil {
-		return nil, fmt.Errorf("looking for the program's go.mod: %w", err)
-	}
-	path := strings.TrimSpace(string(out))
-	body, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the program's go.mod: %w", err)
-	}
-	file, err := modfile.Parse(path, body, nil)
-	if err != nil {
-		return nil, fmt.Errorf("reading the program's go.mod: %w", err)
+		return nil, err
 	}
 	resp := &pulumirpc.GetProgramDependenciesResponse{}
 	for _, require := range file.Require {
