@@ -27,7 +27,7 @@ var hostPackages = []struct{ program, name string }{
 // nodePackages is what a node has beyond the smallest Debian.
 var nodePackages = []string{
 	"systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "containerd", "runc", "containernetworking-plugins",
-	"ca-certificates", "curl", "iproute2", "iptables", "conntrack", "kmod", "procps", "busybox-static",
+	"ca-certificates", "curl", "ifupdown", "iproute2", "iptables", "conntrack", "kmod", "procps", "busybox-static",
 }
 
 // HostPackages installs the programs that are missing on the host.
