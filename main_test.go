@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 
-	"berth/components/internal/graphtest"
+	"berth/internal/graphtest"
 )
 
 const (
@@ -63,7 +64,7 @@ func TestOrderOfNodesIsNoChange(t *testing.T) {
 	backward := up(t, func(c stack) { c["nodes"], c["ssh"] = nodes, key })
 	for _, r := range forward.OfType("command:remote:Command") {
 		other := backward.Get(r.Name)
-		assert.Equal(t, r.Inputs, other.Inputs, r.Name)
+		assert.True(t, r.Inputs.DeepEquals(other.Inputs), r.Name)
 		assert.ElementsMatch(t, r.Request.GetDependencies(), other.Request.GetDependencies(), r.Name)
 	}
 }
@@ -200,7 +201,7 @@ func up(t *testing.T, edit func(stack)) *graphtest.Graph {
 		require.NoError(t, err)
 		values["berth:"+key] = string(text)
 	}
-	cert := selfSigned(t)
+	cert := selfSigned()
 	g, err := graphtest.Run(t, run, values, func(r graphtest.Resource) resource.PropertyMap {
 		switch r.Type {
 		case "tls:index/privateKey:PrivateKey":
@@ -246,14 +247,18 @@ func privateKey(t *testing.T) string {
 	return string(pem.EncodeToMemory(block))
 }
 
-func selfSigned(t *testing.T) string {
-	t.Helper()
+// selfSigned is the same certificate for all tests, so that runs can be compared.
+var selfSigned = sync.OnceValue(func() string {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
+	if err != nil {
+		panic(err)
+	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Yuan.com"}, NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	require.NoError(t, err)
+	if err != nil {
+		panic(err)
+	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
+})
