@@ -128,8 +128,10 @@ done`)
 
 func (l *pullLoop) stopFile() string { return filepath.Join(l.node.Root(), "var/tmp/e2e/stop") }
 
-func (l *pullLoop) stop(t *testing.T) (pulled int, failed []string) {
+// stop ends the loop and returns how many pulls went well, and what the others said.
+func (l *pullLoop) stop(t *testing.T) (int, []string) {
 	t.Helper()
+	pulled, failed := 0, []string{}
 	check(t, os.WriteFile(l.stopFile(), nil, 0o600))
 	select {
 	case out := <-l.done:

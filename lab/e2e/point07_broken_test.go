@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,7 +21,7 @@ import (
 const lastWords = "containerd: this build cannot start: e2e broke it"
 
 // brokenContainerd: an artifact whose containerd ends at once goes through the whole of up, from the operator's cache through the
-// registry to the first node. There it fails, the node goes back, and no other node is touched.
+// registry to the nodes of the first wave. There it fails, the nodes go back, and no other node is touched.
 func (s *suite) brokenContainerd(t *testing.T) {
 	s.needUp(t)
 	before := s.containerds(t)
@@ -45,8 +46,9 @@ func (s *suite) brokenContainerd(t *testing.T) {
 		}
 		serves(t, n)
 	}
-	if len(restarted) != 1 {
-		t.Errorf("containerd was restarted on %v, want the first node alone", restarted)
+	// The nodes of the first wave go back by themselves; the registry's node is in a later one, and nothing happens to it.
+	if len(restarted) == 0 || slices.Contains(restarted, "master1") {
+		t.Errorf("containerd was restarted on %v, want nodes of the first wave alone", restarted)
 	}
 	for _, name := range restarted {
 		contains(t, "the output of up", r.text(), "node-"+name+"-containerd")

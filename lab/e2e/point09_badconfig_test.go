@@ -65,6 +65,7 @@ var badConfigs = []struct {
     - {name: worker1, address: 10.0.0.2}
     - {name: worker2, address: 10.0.0.2, hostKey: ` + goodKey + `, adress: 10.0.0.4}
 `, []string{
+		" mistakes in ",
 		"berth:registry.nodePort", "30000", "32767",
 		"berth:registry.node", "nowhere",
 		"berth:registry.passwort",
