@@ -79,11 +79,13 @@ func run(ctx context.Context, out, home string, progress io.Writer) error {
 			return err
 		}
 	}
-	unlock, err := lock(filepath.Join(out, "lock"))
-	if err != nil {
-		return err
+	for _, dir := range []string{out, home} {
+		unlock, err := lock(filepath.Join(dir, ".berth-lock"))
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
-	defer unlock()
 
 	b := &builder{bin: bin, home: home, progress: progress}
 	b.installed = installed(bin)

@@ -72,20 +72,19 @@ func (b *builder) plugin(ctx context.Context, p part) error {
 	}
 	dir := filepath.Join(b.home, "plugins", "resource-"+p.name+"-v"+p.version)
 	stamp := filepath.Join(dir, stampFile)
-	_, missing := os.Stat(filepath.Join(dir, "pulumi-resource-"+p.name))
-	_, published := os.Stat(stamp) // only what is built here has a stamp
-	if b.installed != "" {
-		if missing == nil && os.IsNotExist(published) {
+	if _, err := os.Stat(filepath.Join(dir, "pulumi-resource-"+p.name)); err == nil {
+		_, err := os.Stat(stamp)
+		switch { // only what is built here has a stamp
+		case b.installed != "" && os.IsNotExist(err):
 			b.report(p.name+" plugin, published", p.version, "there", start)
 			return nil
-		}
-		if b.fetch(ctx, p) == nil {
-			b.report(p.name+" plugin, published", p.version, "installed", start)
+		case stamped(stamp, key):
+			b.report(p.name+" plugin"+p.note, p.version, "there", start)
 			return nil
 		}
 	}
-	if missing == nil && stamped(stamp, key) {
-		b.report(p.name+" plugin"+p.note, p.version, "there", start)
+	if b.installed != "" && b.fetch(ctx, p) == nil {
+		b.report(p.name+" plugin, published", p.version, "installed", start)
 		return nil
 	}
 
