@@ -41,7 +41,7 @@ func (b *builder) link() error {
 	if err := os.Symlink(b.installed, filepath.Join(b.bin, "pulumi")); err != nil {
 		return fmt.Errorf("linking the installed pulumi: %w", err)
 	}
-	fmt.Fprintf(b.progress, "pulumi and pulumi-language-go: the installed ones in %s\n", filepath.Dir(b.installed))
+	_, _ = fmt.Fprintf(b.progress, "pulumi and pulumi-language-go: the installed ones in %s\n", filepath.Dir(b.installed))
 	return nil
 }
 

@@ -123,5 +123,5 @@ func lock(path string) (func(), error) {
 
 // report writes the progress line of a part.
 func (b *builder) report(what, version, how string, since time.Time) {
-	fmt.Fprintf(b.progress, "%-32s v%-9s %-10s %4.0f s\n", what, version, how, time.Since(since).Seconds())
+	_, _ = fmt.Fprintf(b.progress, "%-32s v%-9s %-10s %4.0f s\n", what, version, how, time.Since(since).Seconds())
 }

@@ -121,7 +121,7 @@ func (p part) build(ctx context.Context, file string) error {
 // key tells whether a part must be built again.
 func (p part) key() (string, error) {
 	hash := sha256.New()
-	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, p.version, p.pkg)
+	_, _ = fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, p.version, p.pkg)
 	roots := append([]string{"go.mod", "go.sum", "build"}, p.sources...)
 	if strings.HasPrefix(p.pkg, "./") {
 		roots = append(roots, p.pkg)
@@ -132,7 +132,7 @@ func (p part) key() (string, error) {
 				return err
 			}
 			body, err := os.ReadFile(path)
-			fmt.Fprintf(hash, "%s %x\n", path, sha256.Sum256(body))
+			_, _ = fmt.Fprintf(hash, "%s %x\n", path, sha256.Sum256(body))
 			return err
 		})
 		if err != nil {

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	"berth/lab/pulumi/command"
-
 	p "github.com/pulumi/pulumi-go-provider"
 	pprovider "github.com/pulumi/pulumi/pkg/v3/resource/provider"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -18,6 +16,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"berth/lab/pulumi/command"
 )
 
 // plug drives the plugin as the engine does: by its gRPC methods, with an engine that keeps what it is told.
@@ -137,7 +137,9 @@ func unmarshal(t *testing.T, s *structpb.Struct) resource.PropertyMap {
 }
 
 // object turns Go values into properties.
-func object(values map[string]any) resource.PropertyMap { return resource.NewPropertyMapFromMap(values) }
+func object(values map[string]any) resource.PropertyMap {
+	return resource.NewPropertyMapFromMap(values)
+}
 
 // with returns the properties with some more, or with others.
 func with(base map[string]any, more map[string]any) map[string]any {

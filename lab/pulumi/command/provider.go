@@ -4,11 +4,11 @@
 package command
 
 import (
-	"berth/lab/pulumi/command/local"
-	"berth/lab/pulumi/command/remote"
-
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/infer"
+
+	"berth/lab/pulumi/command/local"
+	"berth/lab/pulumi/command/remote"
 )
 
 // Provider makes the plugin.

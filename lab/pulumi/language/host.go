@@ -72,7 +72,8 @@ func (h *Host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.R
 		return nil, err
 	}
 
-	cmd := exec.Command(program) // not bound to ctx: the engine ends the program by closing the monitor
+	// Not ended with ctx: the engine ends the program by closing the monitor, and the program then reports.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program)
 	cmd.Dir, cmd.Env = req.GetPwd(), env
 	cmd.Stdout, cmd.Stderr = h.Stdout, h.Stderr
 	err = cmd.Run()

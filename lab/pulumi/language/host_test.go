@@ -6,12 +6,12 @@ import (
 	"path/filepath"
 	"testing"
 
-	"berth/lab/pulumi/language"
-
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"berth/lab/pulumi/language"
 )
 
 // program writes a Go program of the given body and returns its folder.

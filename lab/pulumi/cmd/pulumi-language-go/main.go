@@ -11,12 +11,12 @@ import (
 	"syscall"
 	"time"
 
-	"berth/lab/pulumi/language"
-
 	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/version"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"google.golang.org/grpc"
+
+	"berth/lab/pulumi/language"
 )
 
 func main() {

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"os"
 
-	"berth/lab/pulumi/command"
-
 	p "github.com/pulumi/pulumi-go-provider"
+
+	"berth/lab/pulumi/command"
 )
 
 // version is the published version that the plugin stands in for; set at link time.

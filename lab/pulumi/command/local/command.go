@@ -9,11 +9,11 @@ import (
 	"runtime"
 	"strings"
 
-	"berth/lab/pulumi/command/output"
-
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/infer"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"berth/lab/pulumi/command/output"
 )
 
 // Logging says which streams are shown while a command runs.

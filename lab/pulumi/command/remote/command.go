@@ -7,12 +7,12 @@ import (
 	"io"
 	"strings"
 
-	"berth/lab/pulumi/command/output"
-
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/infer"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"golang.org/x/crypto/ssh"
+
+	"berth/lab/pulumi/command/output"
 )
 
 // Logging says which streams are shown while a command runs.

@@ -55,7 +55,7 @@ func (c *Connection) Annotate(a infer.Annotator) { c.defaults(a) }
 
 // Dial logs in, trying again after each failure, whatever it was: a refused port, a refused key, another host key.
 func (c *Connection) Dial(ctx context.Context) (*ssh.Client, error) {
-	config, err := c.config()
+	config, err := c.config(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (c *Connection) Dial(ctx context.Context) (*ssh.Client, error) {
 		})
 	}
 
-	proxyConfig, err := c.Proxy.config()
+	proxyConfig, err := c.Proxy.config(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
@@ -96,7 +96,7 @@ func (e *Endpoint) address() string { return net.JoinHostPort(*e.Host, strconv.I
 
 // config offers the key first, then the password, then the agent. x/crypto tries each method once, so the agent is no
 // second try after a refused key.
-func (e *Endpoint) config() (*ssh.ClientConfig, error) {
+func (e *Endpoint) config(ctx context.Context) (*ssh.ClientConfig, error) {
 	config := &ssh.ClientConfig{
 		User:            *e.User,
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(), //nolint:gosec // as published: no hostKey, no check
@@ -132,7 +132,7 @@ func (e *Endpoint) config() (*ssh.ClientConfig, error) {
 		socket = *e.AgentSocketPath
 	}
 	if socket != "" {
-		conn, err := net.Dial("unix", socket)
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		if err != nil { // also where a key is given: a dead socket in the environment fails every connection
 			return nil, err
 		}
