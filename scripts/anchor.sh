@@ -9,19 +9,18 @@ bad() {
 
 check_system() {
 	[ "$(id -u)" = 0 ] || [ -n "$ROOT" ] || bad "not root: use root or a user with passwordless sudo in berth:ssh"
-	[ -d "$ROOT/run/systemd/system" ] || bad "systemd does not run this machine: berth needs a systemd distribution"
-	for TOOL in systemctl systemd-run ctr gzip base64 sha256sum tar awk sed flock timeout; do
+	[ -d "$ROOT/run/systemd/system" ] || bad "systemd does not run this machine, and berth needs it"
+	for TOOL in systemctl systemd-run ctr sha256sum tar awk flock timeout; do
 		have "$TOOL" || bad "$TOOL is missing: install it"
 	done
-	[ "$(systemctl --version 2>/dev/null | awk 'NR == 1 { print $2 + 0 }')" -ge 236 ] 2>/dev/null || bad "systemd is older than 236: upgrade the system"
 	case $(uname -m) in
 	x86_64) IS=amd64 ;;
 	aarch64) IS=arm64 ;;
-	*) IS=$(uname -m) && bad "architecture $IS: berth knows x86_64 and aarch64" ;;
+	*) IS=$(uname -m) && bad "architecture $IS is not supported" ;;
 	esac
 	[ -z "$ARCH" ] || [ "$ARCH" = "$IS" ] || bad "the node is $IS: set arch in berth:nodes"
 	[ "$(cat "$ROOT/proc/sys/crypto/fips_enabled" 2>/dev/null)" != 1 ] || bad "FIPS mode: berth's containerd is not a FIPS build"
-	[ "$TRUST" != os ] || store || bad "the trust store of this system is not known: install ca-certificates, or set berth:certificate.trust to containerd"
+	[ "$TRUST" != os ] || store || bad "no known trust store: install ca-certificates, or set berth:certificate.trust to containerd"
 	case $(lsattr -d "$ROOT/etc/hosts" 2>/dev/null | cut -d' ' -f1) in *i*) bad "/etc/hosts is immutable: chattr -i /etc/hosts" ;; esac
 	timeout 10 ip -o addr show 2>/dev/null | awk '{ sub("/.*", "", $4); print $4 }' | grep -qxF "$NODE_IP" ||
 		bad "$NODE_IP is no address of this machine: correct internalIP (or address) in berth:nodes"
@@ -33,21 +32,21 @@ check_system() {
 room() {
 	FREE=$(df -Pk "$ROOT$1" 2>/dev/null | awk 'END { print int($4 / 1024) }')
 	[ "${FREE:-0}" -ge "$2" ] || bad "$1 has ${FREE:-0} MB left: $2 MB are needed"
-	case ,$(timeout 10 findmnt -nro OPTIONS -T "$ROOT$1" 2>/dev/null), in *,ro,*) bad "$1 is mounted read-only" ;; esac
-	case $1,$(timeout 10 findmnt -nro OPTIONS -T "$ROOT$1" 2>/dev/null), in /usr*,noexec,*) bad "$1 is mounted noexec" ;; esac
+	case $1,$(findmnt -nro OPTIONS -T "$ROOT$1" 2>/dev/null), in *,ro,* | /usr*,noexec,*) bad "$1 is mounted read-only or noexec" ;; esac
 }
 
 # check_owner: somebody else who manages containerd here.
 check_owner() {
-	for PAIR in /etc/rancher/k3s:k3s /var/lib/rancher/k3s:k3s /etc/rancher/rke2:rke2 /var/lib/rancher/rke2:rke2 /var/snap/microk8s:microk8s /run/ostree-booted:ostree \
-		/etc/containerd/certs.d/_backup:spegel /var/lib/k0s:k0s; do
-		[ ! -e "$ROOT${PAIR%%:*}" ] || bad "containerd here belongs to ${PAIR#*:} (${PAIR%%:*}): leave this node out of berth:nodes"
+	OUT="leave this node out of berth:nodes"
+	for PAIR in /var/lib/rancher/k3s:k3s /var/lib/rancher/rke2:rke2 /var/lib/k0s:k0s /var/snap/microk8s:microk8s \
+		/run/ostree-booted:ostree /etc/containerd/certs.d/_backup:spegel; do
+		[ ! -e "$ROOT${PAIR%%:*}" ] || bad "${PAIR#*:} owns containerd here (${PAIR%%:*}): $OUT"
 	done
 	case $(sed -n 's/^ID=//p' "$ROOT/etc/os-release" 2>/dev/null) in
-	*talos* | *flatcar* | *bottlerocket*) bad "this system replaces /usr on upgrade: leave this node out of berth:nodes" ;;
+	*talos* | *flatcar* | *bottlerocket*) bad "this system replaces /usr on upgrade: $OUT" ;;
 	esac
 	HOLDER=$(mf_get owner)
-	[ -z "$HOLDER" ] || [ "${HOLDER%/*}" = "${OWNER%/*}" ] || bad "this node belongs to $HOLDER: destroy that stack, or run berth-remove on the node"
+	[ -z "$HOLDER" ] || [ "${HOLDER%/*}" = "${OWNER%/*}" ] || bad "this node belongs to $HOLDER: destroy that stack, or run berth-remove here"
 }
 
 check_containerd() {
@@ -77,19 +76,19 @@ check_kubelet() {
 			[ "$(readlink "$FD")" != "socket:[$INODE]" ] || return 0
 		done
 	done
-	bad "the kubelet uses $SOCKET, which is not containerd.service's: berth patches containerd alone"
+	bad "the kubelet uses $SOCKET, which is not containerd.service's: $OUT"
 }
 
 # check_config: what in containerd's configuration would keep pulls from our dialer.
 check_config() {
 	CONFIG=$(sed 's/^[[:space:]]*#.*//' "$ROOT/etc/containerd/config.toml" 2>/dev/null || :)
 	has() { printf '%s\n' "$CONFIG" | grep -qE "$1"; }
-	! has '^[[:space:]]*snapshotter *= *"btrfs"' || bad "the snapshotter is btrfs, which a static containerd lacks: use overlayfs"
+	! has '^[[:space:]]*snapshotter *= *"btrfs"' || bad "snapshotter btrfs is not in a static containerd: use overlayfs"
 	CERTS=$(printf '%s\n' "$CONFIG" | sed -n 's/^[[:space:]]*config_path *= *["'\'']\([^"'\'']*\).*/\1/p')
 	case $CERTS in *:*) bad "config_path is a list ($CERTS): name one folder" ;; esac
 	if has 'registry\.mirrors'; then
-		[ -z "$CERTS" ] || bad "containerd has both config_path and registry.mirrors, and refuses that: keep one"
-		! has "registry\.mirrors\.[\"']?${REGISTRY_HOST}[\"'\]]" || bad "registry.mirrors in containerd's config.toml sends $REGISTRY_HOST elsewhere: remove that table"
+		[ -z "$CERTS" ] || bad "config.toml has both config_path and registry.mirrors: keep one"
+		! has "registry\.mirrors\.[\"']?${REGISTRY_HOST}[\"'\]]" || bad "config.toml sends $REGISTRY_HOST elsewhere by registry.mirrors: remove that table"
 	fi
 	for DIR in $(echo "$CERTS" | tr ':' ' ') /etc/containerd/certs.d; do
 		for TOML in "$DIR/$REGISTRY_HOST/hosts.toml" "$DIR/_default/hosts.toml"; do

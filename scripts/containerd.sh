@@ -72,8 +72,8 @@ unpack() {
 	label "$ROOT$2.new"
 }
 
-# install: sets NEXT, the binary to try: BIN, or BIN.new while BIN is in use with other content.
-install() {
+# prepare: sets NEXT, the binary to try: BIN, or BIN.new while BIN is in use with other content.
+prepare() {
 	NEXT=$BIN
 	! intact || return 0
 	fetch
@@ -188,7 +188,10 @@ switch() {
 	mkdir -p "$ROOT${TRIAL%/*}"
 	chmod 755 "$ROOT${TRIAL%/*}"
 	dropin "$NEXT" | put "$ROOT$TRIAL" 644
-	restart || PROBLEM="systemctl restart failed"
+	restart || {
+		PROBLEM="systemctl restart failed"
+		exit 1
+	}
 	healthy "$NEXT" "$PLUGINS" || exit 1
 	SEEN=$(fact ExecStart | sed -n 's/.*argv\[\]=[^ ]*\(.*\) ; ignore_errors=.*/\1/p')
 	[ "$(text "$SEEN")" = "$(text "$ARGS")" ] || {
@@ -223,7 +226,7 @@ tidy() {
 }
 link_ctr() {
 	mf_set link "$LINK $CTR"
-	ln -s "$CTR" "$ROOT$LINK.berth-tmp" && mv -f "$ROOT$LINK.berth-tmp" "$ROOT$LINK"
+	ln -sf "$CTR" "$ROOT$LINK.berth-tmp" && mv -f "$ROOT$LINK.berth-tmp" "$ROOT$LINK"
 }
 
 apply() {
@@ -236,7 +239,7 @@ apply() {
 	[ "$TRUST" = os ] || CA=$ROOT$SCOPED/berth.crt
 	[ "$(sum "$CA")" = "$CA_SHA256" ] || die "the CA on this node is not the one to be used: apply base first"
 	ROOTS="$TRUST $CA_SHA256"
-	install
+	prepare
 	settled || switch_in_unit
 	tidy
 	echo "containerd=$VERSION digest=$DIGEST restarts=$(mf_get restarts)"

@@ -28,8 +28,9 @@ claim() {
 	MARK=$(removed)
 	lock 300 "$1"
 	[ "$MARK" = "$(removed)" ] || die "berth was removed from this node while this step waited: nothing is changed; run pulumi up again"
-	AGE=$(($(date +%s) - ${MARK%% *}0 / 10))
-	[ "$AGE" -lt 0 ] || [ "$AGE" -ge 300 ] ||
+	SINCE=${MARK%% *}
+	AGE=$(($(date +%s) - ${SINCE:-0}))
+	[ -z "$SINCE" ] || [ "$AGE" -lt 0 ] || [ "$AGE" -ge 300 ] ||
 		die "berth was removed from this node $AGE s ago: nothing is changed; run pulumi up again in $((300 - AGE)) s"
 	HOLDER=$(mf_get owner)
 	[ -z "$HOLDER" ] || [ "${HOLDER%/*}" = "${OWNER%/*}" ] ||

@@ -12,6 +12,7 @@ hosts_write() {
 hosts_remove() {
 	ENTRY=$(mf_get hosts)
 	[ -n "$ENTRY" ] || return 0
+	rm -f "$(readlink -f "$ROOT/etc/hosts").berth-tmp"
 	if grep -qx '# BEGIN berth' "$ROOT/etc/hosts" 2>/dev/null; then
 		awk -v entry="$ENTRY" -v bare="$(mf_get hosts-bare)" -v open="$(tail -c 1 "$ROOT/etc/hosts")" '
 			function out(line) { printf "%s%s", sep, line; sep = "\n" }

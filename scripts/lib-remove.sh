@@ -65,6 +65,7 @@ remove() {
 	containerd_back
 	hosts_remove
 	mf_get link | while read -r LINK TARGET; do
+		rm -f "$ROOT$LINK.berth-tmp"
 		[ "$(readlink "$ROOT$LINK" || :)" != "$TARGET" ] || rm -f "$ROOT$LINK"
 	done
 	mf_get file | while read -r FILE; do rm -f "$ROOT$FILE" "$ROOT$FILE.berth-tmp"; done

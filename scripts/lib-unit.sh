@@ -49,22 +49,22 @@ stock() {
 # unit_problems: one line, with its remedy, per reason not to switch this unit.
 unit_problems() {
 	[ "$(fact LoadState)" = loaded ] || {
-		echo "there is no containerd.service: install containerd with its systemd unit"
+		echo "there is no containerd.service: install containerd"
 		return
 	}
 	[ "$(fact KillMode)" = process ] ||
-		echo "containerd.service has KillMode=$(fact KillMode), so that a restart would kill all pods: set KillMode=process in its unit"
+		echo "KillMode=$(fact KillMode) lets a restart kill all pods: set KillMode=process in containerd.service"
 	case $(fact Type) in
 	notify | notify-reload | simple | exec) ;;
-	*) echo "containerd.service has Type=$(fact Type): berth knows notify, simple and exec" ;;
+	*) echo "Type=$(fact Type) of containerd.service is not supported: use notify" ;;
 	esac
-	stock || echo "ExecStart of containerd.service is not one plain absolute path with arguments: simplify it"
+	stock || echo "ExecStart of containerd.service is not one plain path with arguments: simplify it"
 	COUPLED="$(fact RequiredBy) $(fact BoundBy) $(fact ConsistsOf)"
 	[ -z "${COUPLED%% *}${COUPLED##* }" ] ||
-		echo "a restart of containerd would restart or stop $COUPLED: use Wants= in place of Requires=, BindsTo= or PartOf= there"
+		echo "a restart of containerd would restart $COUPLED: use Wants= there in place of Requires=, BindsTo= or PartOf="
 	for FILE in "$ROOT"/dev/nvidia[0-9c]*; do
 		[ ! -e "$FILE" ] || {
-			echo "the node has NVIDIA devices, and systemctl daemon-reload detaches GPUs from running pods: leave it out of berth:nodes"
+			echo "systemctl daemon-reload detaches NVIDIA GPUs from running pods: leave this node out of berth:nodes"
 			break
 		}
 	done

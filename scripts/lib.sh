@@ -30,13 +30,12 @@ label() { ! have restorecon || restorecon "$1" 2>/dev/null || :; }
 # put FILE MODE: replaces FILE atomically with stdin. Nothing is touched when content and mode are right already.
 put() {
 	cat >"$1.berth-tmp" && chmod "$2" "$1.berth-tmp" || return 1
-	if [ -f "$1" ] && [ "$(sum "$1")" = "$(sum "$1.berth-tmp")" ] && [ "$(mode "$1")" = "$(mode "$1.berth-tmp")" ]; then
+	if cmp -s "$1" "$1.berth-tmp" && [ -n "$(find "$1" -prune -perm "$2")" ]; then
 		rm -f "$1.berth-tmp"
 	else
 		mv -f "$1.berth-tmp" "$1" && label "$1"
 	fi
 }
-mode() { set -- "$(ls -ldn "$1")" && printf %s "${1%%/*}" | cut -d' ' -f1,3,4; }
 
 # The manifest: lines "KEY VALUE". A line is written before the thing it names is made, so that a remove after any
 # partial apply finds it.
@@ -45,6 +44,7 @@ mf_drop() {
 	[ ! -f "$MANIFEST" ] || { grep -v "^$1 " "$MANIFEST" || :; } | put "$MANIFEST" 600
 }
 mf_set() {
+	[ "$(mf_get "$1")" != "$2" ] || return 0
 	{ [ ! -f "$MANIFEST" ] || grep -v "^$1 " "$MANIFEST" || :; printf '%s %s\n' "$1" "$2"; } | put "$MANIFEST" 600
 }
 
@@ -58,5 +58,6 @@ lock() {
 	printf '%s\n' "$2 of $OWNER (pid $$, since $(date -u +%H:%M:%S) UTC)" >"$LOCK"
 }
 
-# removed: the mark of the last remove, "SECONDS 0 PID"; a remove by hand leaves SECONDS out. It lies under /run, where a reboot ends both marks and orphans.
+# removed: the mark of the last remove, "SECONDS 0 PID"; a remove by hand leaves SECONDS out. It lies under
+# /run: a reboot ends marks and orphans alike.
 removed() { cat "$REMOVED" 2>/dev/null || :; }

@@ -93,6 +93,10 @@ var parts = map[Script]part{
 // It fails for an unknown script, for a variable that is missing, unknown, named twice or not a shell name, and for a
 // value that holds NUL, which no shell can carry. No error holds a value.
 func Stdin(s Script, vars []Var) (string, error) {
+	return stdin(s, "", vars)
+}
+
+func stdin(s Script, root string, vars []Var) (string, error) {
 	p, ok := parts[s]
 	if !ok {
 		return "", fmt.Errorf("rendering script %q: no such script", s)
@@ -118,7 +122,7 @@ func Stdin(s Script, vars []Var) (string, error) {
 	}
 	// Scripts prefix every path with $ROOT, which only tests set: a value inherited from the node's environment must
 	// not count. Optional variables are set for the same reason.
-	preamble := []Var{{Name: "ROOT"}}
+	preamble := []Var{{Name: "ROOT", Value: root}}
 	for _, name := range p.optional {
 		if !slices.Contains(given, name) {
 			preamble = append(preamble, Var{Name: name})

@@ -1,0 +1,21 @@
+package scripts
+
+// testCABody is a self-signed certificate whose key was thrown away.
+const testCABody = "" +
+	"MIIDDTCCAfWgAwIBAgIUARCn7ofcu6Oz+jExkg1R71u3SpgwDQYJKoZIhvcNAQEL\n" +
+	"BQAwFTETMBEGA1UEAwwKa3ViZXJuZXRlczAgFw0yNjExMjQyMjE5MTVaGA8yMTI2\n" +
+	"MTAzMTIyMTkxNVowFTETMBEGA1UEAwwKa3ViZXJuZXRlczCCASIwDQYJKoZIhvcN\n" +
+	"AQEBBQADggEPADCCAQoCggEBAKPOuTgKOJnUZmxdEErz1mhzpTecwn6A+Lm6aclA\n" +
+	"K4oQAnIK0Q1Bj0XY+1SOHv+SuP+Vrcp/zCCnZlEDS+3rsPV7DZO8BtJ8997+rdn5\n" +
+	"HR7noFWnPSBavgFBrHWjV/Fx+Oz76yW0AlKUIGlaatMe0DNjtp6+9o8HqCVs1tyq\n" +
+	"qYE1dlU1Iy9h+n7N//Zw15FoOaUKSKELSjblBeEmiDiDqaIVRNhZEPhD4xETp8Dm\n" +
+	"Ck4vQ0y1n5jJ/QKlOY+QDfJskO0nGovv52kLvK+4MDb3IYjjbbQgPFaYthHXoObS\n" +
+	"1JmcWAtFhEqMzhFkU851VA5uF25aV1q5tqbTJCQcxcEDkN8CAwEAAaNTMFEwHQYD\n" +
+	"VR0OBBYEFCI2CrTnWrT8urhsLxNKYxsm0xDWMB8GA1UdIwQYMBaAFCI2CrTnWrT8\n" +
+	"urhsLxNKYxsm0xDWMA8GA1UdEwEB/wQFMAMBAf8wDQYJKoZIhvcNAQELBQADggEB\n" +
+	"AJSrg8VP/q0iKaON5Tdbhe7xuqt7yrGoAsswe8Lb4j5BV+mnV6Tx9UQGf7cJFyos\n" +
+	"lcoyhuwe9Sr6sWkShikM7HEOBM97zI0+15pSIrwlI4TD2GqAARbldUUINNgempWI\n" +
+	"hywE6nsNDQ8NWAaOUq1cqAEhzcjNhVkydiN9ncc6lgsjd5yYLvHgH7U63a3b96PV\n" +
+	"svF65Nu9Ri9No7dmWNGGNCPUMXgYfjyGpqweNK0YjC+3zfrDi+2On9SMrr8AMD+r\n" +
+	"HUyVv30/JPAtFd2fLSLke02bQSJG3kHC6MJJ7XJ4qBJ25X0AVggTrZgYjMjDpGpd\n" +
+	"XpjCg+uShK2E8nlt4PweJqM="
