@@ -141,8 +141,8 @@ func (c *checker) checkArchive(p *place, archive string) {
 
 // systemPaths are folders that pushed images may not take over.
 var systemPaths = []string{
-	"/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var",
-	"/var/lib",
+	"/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/sbin",
+	"/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib",
 }
 
 func (c *checker) checkImagesPath(p *place, dir string) {

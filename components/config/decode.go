@@ -31,7 +31,7 @@ func parseJSON(text string) any {
 	if err := d.Decode(&v); err != nil {
 		return text
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // Token returns it bare
+	if _, err := d.Token(); err != io.EOF {
 		return text
 	}
 	return v

@@ -11,7 +11,7 @@ import (
 // FuzzParse gives the decoder and the checks anything at all, one group at a time in an otherwise good stack. There is
 // no panic, an error is a list of mistakes with paths, and what is accepted is complete.
 func FuzzParse(f *testing.F) {
-	for _, key := range []string{"registry", "certificate", "containerd", "kubernetes", "ssh", "nodes", "regsitry", ""} {
+	for _, key := range []string{"registry", "certificate", "containerd", "kubernetes", "ssh", "nodes", "regstry", ""} {
 		for _, value := range []string{
 			``, `null`, `{}`, `[]`, `5`, `2.0`, `"text"`, `text`, `{"host": "Yuan.com", "node": "worker1", "password": "12345678"}`, `{"hots": [1e999, {"": null}]}`,
 			`[{"name": "a", "address": "::1", "hostKey": "ssh-ed25519 AAAA", "port": -1}, null, [[]]]`, `{"version": 2.0}`, `{"kubeconfig": "a: &a [*a]"}`,

@@ -48,15 +48,12 @@ func (c *checker) checkKubernetes(p *place) {
 	if c.mistakes.has(at) || c.mistakes.has(p.child("context")) {
 		return
 	}
-	file, ok := "", true
-	text := k.Kubeconfig
+	text, file, from := k.Kubeconfig, "", ""
 	if text == "" {
+		var ok bool
 		if text, file, ok = c.defaultKubeconfig(at); !ok {
 			return
 		}
-	}
-	from := ""
-	if file != "" {
 		from = "is not set, and " + show(file) + " "
 	}
 	var whole kubeconfig
