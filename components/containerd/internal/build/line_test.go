@@ -1,0 +1,251 @@
+package build
+
+import (
+	"bytes"
+	"debug/elf"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/components/containerd"
+	"berth/components/containerd/internal/gotool"
+	"berth/components/containerd/internal/layer"
+	"berth/components/containerd/patches"
+)
+
+// testdata is the folder of the tests that run inside containerd's tree.
+const testdata = "../../patches/testdata"
+
+// TestSource applies every patch to the release that it is for.
+func TestSource(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("downloads containerd")
+	}
+	for version, line := range releases(t) {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			tool, dir := newTool(t), filepath.Join(t.TempDir(), "source")
+			if err := Source(t.Context(), tool, line, version, dir); err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range map[string]string{
+				"go.mod": "module " + line.Module + "\n", "pkg/portmap/portmap.go": "package portmap\n",
+			} {
+				text, err := os.ReadFile(filepath.Join(dir, name))
+				if err != nil || !strings.Contains(string(text), want) {
+					t.Errorf("%s lacks %q: %v", name, want, err)
+				}
+			}
+		})
+	}
+}
+
+func TestSourceFails(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("downloads containerd")
+	}
+	line, err := containerd.LineOf("1.7.36")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tool := newTool(t)
+
+	wrong := line
+	wrong.Versions = map[string]string{"1.7.36": "h1:other"}
+	err = Source(t.Context(), tool, wrong, "1.7.36", filepath.Join(t.TempDir(), "source"))
+	if err == nil || !strings.Contains(err.Error(), "instead of h1:other") {
+		t.Errorf("another checksum: %v", err)
+	}
+	err = Source(t.Context(), tool, line, "1.7.0-no.such", filepath.Join(t.TempDir(), "source"))
+	if err == nil || !strings.Contains(err.Error(), "GOPROXY") {
+		t.Errorf("no such release: %v", err)
+	}
+	// The patches of one line do not fit another.
+	other, err := containerd.LineOf("1.6.38")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line.Name = other.Name
+	err = Source(t.Context(), tool, line, "1.7.36", filepath.Join(t.TempDir(), "source"))
+	if err == nil || !strings.Contains(err.Error(), "patching containerd 1.7.36: applying patch 1.6/") {
+		t.Errorf("patches of another line: %v", err)
+	}
+}
+
+// TestLine does for each line all that can be known without a node: it runs containerd's own tests of what the patch
+// touches and those of testdata in the patched tree, builds for every architecture, and builds a second time in another
+// folder with an empty compiler cache. It takes minutes; BERTH_TEST_CONTAINERD=1 asks for it.
+func TestLine(t *testing.T) { //nolint:paralleltest // one compiler at a time
+	if os.Getenv("BERTH_TEST_CONTAINERD") == "" {
+		t.Skip("set BERTH_TEST_CONTAINERD=1 to build and test containerd")
+	}
+	for version, line := range releases(t) { //nolint:paralleltest // as above
+		t.Run(line.Name, func(t *testing.T) {
+			testTree(t, line, version)
+			testBuilds(t, version)
+		})
+	}
+}
+
+func testTree(t *testing.T, line patches.Line, version string) {
+	t.Helper()
+	tool, dir := newTool(t), filepath.Join(t.TempDir(), "source")
+	if err := Source(t.Context(), tool, line, version, dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range line.Tests {
+		if err := copyTree(dir, filepath.Join(testdata, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	packages := append([]string{"./" + portmapDir + "/..."}, line.Touched...)
+	if _, err := tool.Run(t.Context(), dir, "", append([]string{"vet", "-mod=readonly"}, packages...)...); err != nil {
+		t.Error(err)
+	}
+	output, err := tool.Run(t.Context(), dir, "", append([]string{"test", "-v", "-mod=readonly"}, packages...)...)
+	if err != nil {
+		t.Errorf("%v\n%s", err, failures(string(output)))
+	}
+	cells := regexp.MustCompile(`(?m)cell (.*)$`).FindAllStringSubmatch(string(output), -1)
+	for _, cell := range cells {
+		t.Logf("cell %s %s", version, cell[1])
+	}
+	if len(cells) < 100 {
+		t.Errorf("only %d cells were run", len(cells))
+	}
+
+	// The search for transports must fail on the unpatched tree, or it would find nothing new either.
+	stock, err := download(t.Context(), tool, line, version, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := copyTree(dir, stock); err != nil {
+		t.Fatal(err)
+	}
+	output, err = tool.Run(t.Context(), dir, "", "test", "-mod=readonly", "-run=TestTransports", "./"+portmapDir)
+	if err == nil || !strings.Contains(string(output), "remotes/docker/config/hosts.go") {
+		t.Errorf("the unpatched tree passed: %v\n%s", err, output)
+	}
+}
+
+func testBuilds(t *testing.T, version string) {
+	t.Helper()
+	first := t.TempDir()
+	digests := map[string]string{}
+	for _, arch := range containerd.Architectures {
+		start := time.Now()
+		result, err := Artifact(t.Context(), first, t.Output(), containerd.BuildRequest{Version: version, Arch: arch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests[arch] = result.Digest
+		info, err := os.Stat(result.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s linux/%s: %s, %.1f MB, %.0f s", version, arch, result.Digest, float64(info.Size())/1e6, time.Since(start).Seconds())
+		checkPrograms(t, result.Path, arch, version)
+	}
+	// With an empty compiler cache nothing of the first build is used again.
+	t.Setenv("GOCACHE", t.TempDir())
+	second, err := Artifact(t.Context(), filepath.Join(t.TempDir(), "another", "folder"), t.Output(),
+		containerd.BuildRequest{Version: version, Arch: "amd64"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Digest != digests["amd64"] {
+		t.Errorf("two builds gave %s and %s", digests["amd64"], second.Digest)
+	}
+}
+
+// checkPrograms unpacks an artifact and looks at what is in it.
+func checkPrograms(t *testing.T, path, arch, version string) {
+	t.Helper()
+	dir := t.TempDir()
+	if output, err := exec.CommandContext(t.Context(), "tar", "-xzf", path, "-C", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	for _, program := range programs {
+		file := filepath.Join(dir, "bin", program)
+		binary, err := elf.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer binary.Close()
+		if want := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[arch]; binary.Machine != want {
+			t.Errorf("%s is for %s, want %s", program, binary.Machine, want)
+		}
+		for _, segment := range binary.Progs {
+			if segment.Type == elf.PT_INTERP {
+				t.Errorf("%s is not static", program)
+			}
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{containerd.FullVersion(version), containerd.MappingFile} {
+			if !bytes.Contains(text, []byte(want)) {
+				t.Errorf("%s lacks %q", program, want)
+			}
+		}
+	}
+}
+
+func releases(t *testing.T) map[string]patches.Line {
+	t.Helper()
+	all := map[string]patches.Line{}
+	for _, version := range containerd.Versions() {
+		line, err := containerd.LineOf(version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[version] = line
+	}
+	return all
+}
+
+func newTool(t *testing.T) *gotool.Tool {
+	t.Helper()
+	tool, err := gotool.New(t.Context(), containerd.Toolchain, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tool
+}
+
+// failures are the lines of a test's output that say what failed.
+func failures(output string) string {
+	var lines []string
+	for line := range strings.Lines(output) {
+		if regexp.MustCompile(`FAIL|_test\.go:|cells\.go:|panic|^#`).MatchString(line) && !strings.Contains(line, "cell ") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines[:min(len(lines), 60)], "")
+}
+
+// The digest of an artifact is that of its bytes, and the bytes are those of the layer package.
+func TestDigestIsTheFiles(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "layer")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	result, err := layer.Write(file, []layer.File{{Name: "bin/ctr", Mode: 0o755, Content: []byte("x")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := fileDigest(path); err != nil || got != result.Digest {
+		t.Errorf("fileDigest = %s, %v; want %s", got, err, result.Digest)
+	}
+}
