@@ -29,7 +29,7 @@ func (b *Builder) BinDir() string { return filepath.Join(b.Cache, "bin") }
 
 // Part makes one part unless it was made from the same key before, and says on Progress which of the two. The key names all
 // that the result depends on.
-func (b *Builder) Part(ctx context.Context, name, key string, make func(context.Context) error) error {
+func (b *Builder) Part(ctx context.Context, name, key string, do func(context.Context) error) error {
 	if err := os.MkdirAll(b.BinDir(), 0o755); err != nil {
 		return fmt.Errorf("creating the cache: %w", err)
 	}
@@ -44,7 +44,7 @@ func (b *Builder) Part(ctx context.Context, name, key string, make func(context.
 	}
 	b.Say("%-14s ...", name)
 	start := time.Now()
-	if err := make(ctx); err != nil {
+	if err := do(ctx); err != nil {
 		return fmt.Errorf("building %s: %w", name, err)
 	}
 	if err := os.WriteFile(stamp, []byte(key), 0o644); err != nil {

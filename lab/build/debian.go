@@ -82,7 +82,7 @@ func (b *Builder) Base(ctx context.Context) (string, error) {
 }
 
 // aptSource returns the Debian mirror that this machine's apt uses, and the environment of a proxy that apt is told to use.
-func aptSource(ctx context.Context) (mirror string, proxy []string, err error) {
+func aptSource(ctx context.Context) (string, []string, error) {
 	const format = "$(SITE) $(LABEL) $(COMPONENT)"
 	list := func() (string, error) {
 		return run.Output(ctx, run.Command{Args: []string{"apt-get", "indextargets", "--format", format, "Created-By: Packages"}})
@@ -91,7 +91,8 @@ func aptSource(ctx context.Context) (mirror string, proxy []string, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("asking apt for its mirror: %w", err)
 	}
-	if mirror = debianSite(targets); mirror == "" {
+	mirror := debianSite(targets)
+	if mirror == "" {
 		// The labels come from the downloaded lists, which a fresh machine lacks.
 		if err := run.Do(ctx, "apt-get", "update"); err != nil {
 			return "", nil, err
@@ -108,6 +109,7 @@ func aptSource(ctx context.Context) (mirror string, proxy []string, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("asking apt for its proxy: %w", err)
 	}
+	var proxy []string
 	if value, ok := strings.CutPrefix(strings.TrimSpace(shell), "PROXY="); ok {
 		proxy = []string{"http_proxy=" + strings.Trim(value, "'")}
 	}

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,7 +28,13 @@ func (b *Builder) Kube(ctx context.Context) error {
 		"k8s.io/client-go/pkg/version.gitVersion=" + KubernetesVersion,
 		"sigs.k8s.io/cri-tools/pkg/version.Version=" + strings.TrimPrefix(CrictlVersion, "v"),
 	}
-	return b.goBuild(ctx, "kube", set, ".", "./pause", "sigs.k8s.io/cri-tools/cmd/crictl")
+	if err := b.goBuild(ctx, "kube", set, ".", "./pause", "sigs.k8s.io/cri-tools/cmd/crictl"); err != nil {
+		return err
+	}
+	if err := link("kube", filepath.Join(b.BinDir(), "kubectl")); err != nil {
+		return fmt.Errorf("building kube: %w", err)
+	}
+	return nil
 }
 
 // Registry builds the Distribution registry.

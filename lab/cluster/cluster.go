@@ -52,7 +52,8 @@ type Cluster struct {
 	BinDir          string // pulumi, kubectl and crictl
 	PulumiHome      string // PULUMI_HOME with the plugins
 
-	token string // kubeadm's, while nodes join
+	token   string // kubeadm's, while nodes join
+	resumed bool   // it was there already, and so was its stack
 }
 
 // Node is one machine of the cluster.
@@ -206,7 +207,7 @@ func (c *Cluster) passphrase() string { return filepath.Join(c.Dir, "passphrase"
 func (c *Cluster) writeStack(ctx context.Context) error {
 	s := stack.Stack{
 		Project: c.Project, Env: c.Env(),
-		Kubeconfig: c.Kubeconfig, SSHKey: c.SSHKey, RegistryArchive: c.RegistryArchive,
+		Kubeconfig: c.Kubeconfig, SSHKey: c.SSHKey, RegistryArchive: c.RegistryArchive, Keep: c.resumed,
 	}
 	for _, n := range c.Nodes {
 		s.Nodes = append(s.Nodes, stack.Node{Name: n.Name, Address: n.Address, HostKey: n.HostKey})

@@ -23,7 +23,7 @@ var sysctls = []string{
 }
 
 // lock keeps two runs from working on the state folder at the same time. The kernel lets go of it when the process ends, however it ends.
-func lock(dir string) (unlock func(), err error) {
+func lock(dir string) (func(), error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("creating the state folder: %w", err)
 	}

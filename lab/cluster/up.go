@@ -70,7 +70,8 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 func buildRoot(ctx context.Context, b *build.Builder) (string, error) {
 	parts, partsCtx := errgroup.WithContext(ctx)
 	var base string
-	parts.Go(func() (err error) {
+	parts.Go(func() error {
+		var err error
 		base, err = b.Base(partsCtx) // Waits for the network while the others compile.
 		return err
 	})
@@ -94,6 +95,7 @@ func buildRoot(ctx context.Context, b *build.Builder) (string, error) {
 func (c *Cluster) ensure(ctx context.Context, b *build.Builder, root string) error {
 	if old, err := read(c.Dir); err == nil {
 		c.Nodes = old.Nodes
+		c.resumed = true
 		start := time.Now()
 		if err := c.resume(ctx); err == nil {
 			b.Say("%-14s runs (%.0f s)", "cluster", time.Since(start).Seconds())
@@ -101,6 +103,7 @@ func (c *Cluster) ensure(ctx context.Context, b *build.Builder, root string) err
 		}
 		b.Say("the cluster of the last run does not come back: making a new one")
 	}
+	c.resumed = false
 	if err := clean(ctx, c.Dir); err != nil {
 		return err
 	}

@@ -44,28 +44,26 @@ type Image struct {
 }
 
 // Write writes img as an OCI archive to the file name, which is whole or not there.
-func Write(name string, img Image) (err error) {
+func Write(name string, img Image) error {
 	temporary, err := os.CreateTemp(path.Dir(name), path.Base(name)+".*")
 	if err != nil {
 		return fmt.Errorf("writing image %s: %w", name, err)
 	}
-	defer func() {
-		if err != nil {
-			_ = temporary.Close()
-			_ = os.Remove(temporary.Name())
-			err = fmt.Errorf("writing image %s: %w", name, err)
-		}
-	}()
-	if err := img.write(temporary); err != nil {
-		return err
+	err = img.write(temporary)
+	if err == nil {
+		err = temporary.Chmod(0o644)
 	}
-	if err := temporary.Chmod(0o644); err != nil {
-		return err
+	if closing := temporary.Close(); err == nil {
+		err = closing
 	}
-	if err := temporary.Close(); err != nil {
-		return err
+	if err == nil {
+		err = os.Rename(temporary.Name(), name)
 	}
-	return os.Rename(temporary.Name(), name)
+	if err != nil {
+		_ = os.Remove(temporary.Name())
+		return fmt.Errorf("writing image %s: %w", name, err)
+	}
+	return nil
 }
 
 func (img Image) write(w io.Writer) error {

@@ -57,7 +57,7 @@ func (m *Machine) Create(ctx context.Context, s Spec) error {
 		{"etc/hosts", hostsFile(m.Name, s), 0o644},
 		{"etc/machine-id", hex.EncodeToString(id[:]) + "\n", 0o444},
 		{"etc/resolv.conf", "", 0o644}, // No name server: with one that is out of reach each lookup waits for seconds.
-		{"etc/systemd/network/10-host0.network", networkFile(s), 0o644},
+		{"etc/network/interfaces", networkFile(s), 0o644},
 		{"etc/ssh/ssh_host_ed25519_key", hostKey, 0o600},
 		{"etc/ssh/ssh_host_ed25519_key.pub", hostPublic, 0o644},
 		{"root/.ssh/authorized_keys", s.AuthorizedKey, 0o600},
@@ -100,7 +100,7 @@ func WriteFile(path, content string, mode os.FileMode) error {
 }
 
 // NewSSHKey makes an ed25519 key pair: the private key in OpenSSH's form, the public one as an authorized_keys line.
-func NewSSHKey(comment string) (private, public string, err error) {
+func NewSSHKey(comment string) (string, string, error) {
 	pub, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return "", "", fmt.Errorf("making an ssh key: %w", err)
@@ -129,16 +129,17 @@ func hostsFile(name string, s Spec) string {
 	return b.String()
 }
 
+// networkFile is ifupdown's: systemd-networkd would wait for a udev that a machine with a writable /sys is expected to have.
 func networkFile(s Spec) string {
 	var b strings.Builder
-	b.WriteString("[Match]\nName=host0\n\n[Network]\n")
-	fmt.Fprintf(&b, "Address=%s\n", s.Address)
+	b.WriteString("auto lo\niface lo inet loopback\n\nauto host0\niface host0 inet static\n")
+	fmt.Fprintf(&b, "\taddress %s\n", s.Address)
 	if s.Gateway.IsValid() {
-		fmt.Fprintf(&b, "Gateway=%s\n", s.Gateway)
+		fmt.Fprintf(&b, "\tgateway %s\n", s.Gateway)
 	}
-	b.WriteString("IPForward=yes\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n")
+	b.WriteString("\tup echo 1 >/proc/sys/net/ipv4/ip_forward\n")
 	for _, r := range s.Routes {
-		fmt.Fprintf(&b, "\n[Route]\nDestination=%s\nGateway=%s\n", r.To, r.Via)
+		fmt.Fprintf(&b, "\tup ip route add %s via %s\n", r.To, r.Via)
 	}
 	return b.String()
 }

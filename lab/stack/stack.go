@@ -26,6 +26,7 @@ type Stack struct {
 	SSHKey          string   // file
 	RegistryArchive string   // file
 	Nodes           []Node
+	Keep            bool // the stack's file belongs to this lab: settings in it that are not ours stay
 }
 
 // Node is a node as the stack names it.
@@ -41,10 +42,11 @@ func (s Stack) Write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The passphrase of a lab before this one cannot open the old file's secrets.
-	file := filepath.Join(s.Project, "stacks", "Pulumi."+Name+".yaml")
-	if err := os.RemoveAll(file); err != nil {
-		return fmt.Errorf("writing the stack: %w", err)
+	if !s.Keep {
+		// The passphrase of this lab cannot open the secrets of one before it.
+		if err := os.RemoveAll(filepath.Join(s.Project, "stacks", "Pulumi."+Name+".yaml")); err != nil {
+			return fmt.Errorf("writing the stack: %w", err)
+		}
 	}
 	if err := os.MkdirAll(s.backend(), 0o700); err != nil {
 		return fmt.Errorf("writing the stack: %w", err)
