@@ -29,7 +29,7 @@ install -d -m 0700 /root/.ssh
 install -d -m 0700 -o ops -g ops /home/ops/.ssh
 rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id
 install -d /etc/cni/net.d /etc/kubernetes/manifests
-systemctl enable containerd kubelet kube-proxy machine-mounts ssh systemd-networkd
+systemctl enable containerd kubelet kube-proxy machine-mounts networking ssh
 systemctl mask systemd-sysctl.service console-getty.service apt-daily.timer apt-daily-upgrade.timer \
 	dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
 apt-get clean
