@@ -75,7 +75,9 @@ unpack() {
 # prepare: sets NEXT, the binary to try: BIN, or BIN.new while BIN is in use with other content.
 prepare() {
 	NEXT=$BIN
+	FRESH=
 	! intact || return 0
+	FRESH=1
 	fetch
 	our_dir /usr/local/bin
 	unpack bin/containerd "$BIN"
@@ -212,8 +214,10 @@ switch() {
 
 # tidy: records what is installed, links ctr where the name is free, drops what an older version left.
 tidy() {
-	mf_set artifact "$DIGEST"
-	mf_set sums "$(sum "$ROOT$BIN") $(sum "$ROOT$CTR")"
+	[ -z "$FRESH" ] || {
+		mf_set artifact "$DIGEST"
+		mf_set sums "$(sum "$ROOT$BIN") $(sum "$ROOT$CTR")"
+	}
 	case $(readlink "$ROOT$LINK" || :) in
 	"$CTR") ;;
 	/usr/local/bin/ctr-berth-*) link_ctr ;;

@@ -71,5 +71,6 @@ remove() {
 	mf_get file | while read -r FILE; do rm -f "$ROOT$FILE" "$ROOT$FILE.berth-tmp"; done
 	mf_get dir | sed '1!G;h;$!d' | while read -r DIR; do rmdir "$ROOT$DIR" 2>/dev/null || :; done
 	rm -rf "$STATE"
+	[ -z "$OWNER" ] || rm -f "$ROOT/run/berth-remove"
 	echo "removed: $HOLDER"
 }

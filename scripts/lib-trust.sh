@@ -24,7 +24,7 @@ store() {
 		return 1
 	fi
 }
-update_store() { timeout 120 "$UPDATE" >/dev/null || die "$UPDATE failed"; }
+update_store() { SAID=$(timeout 120 "$UPDATE" 2>&1) || die "$UPDATE failed: $SAID"; }
 
 # links: names in /etc/ssl/certs that lead to our certificate.
 # shellcheck disable=SC2012 # names in that folder are plain, and find -lname is not everywhere

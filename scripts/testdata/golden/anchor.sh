@@ -160,7 +160,7 @@ else
 return 1
 fi
 }
-update_store() { timeout 120 "$UPDATE" >/dev/null || die "$UPDATE failed"; }
+update_store() { SAID=$(timeout 120 "$UPDATE" 2>&1) || die "$UPDATE failed: $SAID"; }
 links() { ls -l "$ROOT/etc/ssl/certs" | awk '$NF ~ /(^|\/|ca-cert-)berth\.(pem|crt)$/ { print $(NF - 2) }'; }
 untrust() {
 CA_WAS=$(mf_get ca)
@@ -269,6 +269,7 @@ done
 mf_get file | while read -r FILE; do rm -f "$ROOT$FILE" "$ROOT$FILE.berth-tmp"; done
 mf_get dir | sed '1!G;h;$!d' | while read -r DIR; do rmdir "$ROOT$DIR" 2>/dev/null || :; done
 rm -rf "$STATE"
+[ -z "$OWNER" ] || rm -f "$ROOT/run/berth-remove"
 echo "removed: $HOLDER"
 }
 oneline() { printf '%s' "$1" | tr '\n' ' '; }

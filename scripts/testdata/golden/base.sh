@@ -95,7 +95,7 @@ else
 return 1
 fi
 }
-update_store() { timeout 120 "$UPDATE" >/dev/null || die "$UPDATE failed"; }
+update_store() { SAID=$(timeout 120 "$UPDATE" 2>&1) || die "$UPDATE failed: $SAID"; }
 links() { ls -l "$ROOT/etc/ssl/certs" | awk '$NF ~ /(^|\/|ca-cert-)berth\.(pem|crt)$/ { print $(NF - 2) }'; }
 untrust() {
 CA_WAS=$(mf_get ca)

@@ -230,7 +230,9 @@ label "$ROOT$2.new"
 }
 prepare() {
 NEXT=$BIN
+FRESH=
 ! intact || return 0
+FRESH=1
 fetch
 our_dir /usr/local/bin
 unpack bin/containerd "$BIN"
@@ -349,8 +351,10 @@ mf_set roots "$ROOTS"
 say "containerd $VERSION runs"
 }
 tidy() {
+[ -z "$FRESH" ] || {
 mf_set artifact "$DIGEST"
 mf_set sums "$(sum "$ROOT$BIN") $(sum "$ROOT$CTR")"
+}
 case $(readlink "$ROOT$LINK" || :) in
 "$CTR") ;;
 /usr/local/bin/ctr-berth-*) link_ctr ;;
