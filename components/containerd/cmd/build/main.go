@@ -1,6 +1,6 @@
 // Command build builds the patched containerd, or takes it from the cache, and prints the digest of the artifact.
 //
-// It reads a containerd.BuildRequest as JSON from standard input; progress goes to standard error. Arguments are
+// It reads a release.BuildRequest as JSON from standard input; progress goes to standard error. Arguments are
 // ignored: they are for whoever reads the command line.
 package main
 
@@ -13,8 +13,8 @@ import (
 	"os/signal"
 	"syscall"
 
-	"berth/components/containerd"
 	"berth/components/containerd/internal/build"
+	"berth/components/containerd/release"
 )
 
 func main() {
@@ -27,7 +27,7 @@ func main() {
 }
 
 func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
-	var request containerd.BuildRequest
+	var request release.BuildRequest
 	decoder := json.NewDecoder(stdin)
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&request); err != nil {

@@ -1,6 +1,6 @@
 // Command publish sees to it that the registry has the patched containerd and the verification image of a rollout.
 //
-// It reads a containerd.PublishRequest as JSON from standard input and reaches the registry through SSH; progress goes
+// It reads a release.PublishRequest as JSON from standard input and reaches the registry through SSH; progress goes
 // to standard error. Arguments are ignored: they are for whoever reads the command line.
 package main
 
@@ -14,9 +14,9 @@ import (
 	"syscall"
 	"time"
 
-	"berth/components/containerd"
 	"berth/components/containerd/internal/build"
 	"berth/components/containerd/internal/publish"
+	"berth/components/containerd/release"
 )
 
 func main() {
@@ -29,7 +29,7 @@ func main() {
 }
 
 func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
-	var request containerd.PublishRequest
+	var request release.PublishRequest
 	decoder := json.NewDecoder(stdin)
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&request); err != nil {
@@ -47,6 +47,6 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	}
 	// The same line whether something was sent or not: nothing depends on it but the order of steps.
 	_, err = fmt.Fprintf(stdout, "published artifacts=%d verify=%s:%s\n",
-		len(request.Artifacts), containerd.VerifyRepository, request.RolloutID)
+		len(request.Artifacts), release.VerifyRepository, request.RolloutID)
 	return err
 }

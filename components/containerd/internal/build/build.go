@@ -13,11 +13,11 @@ import (
 	"strings"
 	"time"
 
-	"berth/components/containerd"
 	"berth/components/containerd/internal/gotool"
 	"berth/components/containerd/internal/layer"
 	"berth/components/containerd/patches"
 	"berth/components/containerd/portmap"
+	"berth/components/containerd/release"
 )
 
 // tags are containerd's own for a static build, without cgo's resolver and without generated manual pages.
@@ -35,42 +35,42 @@ type Result struct {
 
 // Artifact returns the artifact of a release and architecture, from the cache below dir or built now. Progress goes to
 // log, a line at a time.
-func Artifact(ctx context.Context, dir string, log io.Writer, request containerd.BuildRequest) (Result, error) {
-	line, err := containerd.LineOf(request.Version)
+func Artifact(ctx context.Context, dir string, log io.Writer, request release.BuildRequest) (Result, error) {
+	line, err := release.LineOf(request.Version)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := containerd.SupportedArch(request.Arch); err != nil {
+	if err := release.SupportedArch(request.Arch); err != nil {
 		return Result{}, err
 	}
 	hash, err := PatchHash(request.Version)
 	if err != nil {
 		return Result{}, err
 	}
-	tool, err := gotool.New(ctx, containerd.Toolchain, log)
+	tool, err := gotool.New(ctx, release.Toolchain, log)
 	if err != nil {
 		return Result{}, err
 	}
 	key := cacheKey(request, tool.Pinned(), ldflags(line, request.Version, hash))
-	name := fmt.Sprintf("%s-%s.tar.gz", containerd.ArtifactTag(request.Version, request.Arch), key[:16])
+	name := fmt.Sprintf("%s-%s.tar.gz", release.ArtifactTag(request.Version, request.Arch), key[:16])
 	cached := entry{filepath.Join(dir, "containerd", name)}
 	digest, err := cached.once(ctx, log, func(work string) (string, string, error) {
 		return assemble(ctx, tool, log, line, request, hash, work)
 	})
 	if err != nil {
 		return Result{}, fmt.Errorf("building containerd %s for %s: %w",
-			containerd.FullVersion(request.Version), request.Arch, err)
+			release.FullVersion(request.Version), request.Arch, err)
 	}
 	return Result{Digest: digest, Path: cached.path}, nil
 }
 
 // assemble builds in the folder work and returns the packed file with its digest.
 func assemble(ctx context.Context, tool *gotool.Tool, log io.Writer, line patches.Line,
-	request containerd.BuildRequest, hash, work string,
+	request release.BuildRequest, hash, work string,
 ) (string, string, error) {
 	start := time.Now()
 	fmt.Fprintf(log, "building containerd %s for linux/%s with %s\n",
-		containerd.FullVersion(request.Version), request.Arch, containerd.Toolchain)
+		release.FullVersion(request.Version), request.Arch, release.Toolchain)
 	source := filepath.Join(work, "source")
 	if err := Source(ctx, tool, line, request.Version, source); err != nil {
 		return "", "", err
@@ -123,15 +123,15 @@ func sizes(files []layer.File) string {
 func ldflags(line patches.Line, version, hash string) string {
 	set := func(name, value string) string { return " -X " + line.Module + "/" + name + "=" + value }
 	return "-s -w" +
-		set("version.Version", containerd.FullVersion(version)) +
+		set("version.Version", release.FullVersion(version)) +
 		set("version.Revision", "berth-"+hash[:12]) +
 		set("version.Package", line.Module) +
-		set(portmapDir+".File", containerd.MappingFile)
+		set(portmapDir+".File", release.MappingFile)
 }
 
 // PatchHash identifies all that is changed in a release: SHA-256 in hex over the patches and the added file.
 func PatchHash(version string) (string, error) {
-	line, err := containerd.LineOf(version)
+	line, err := release.LineOf(version)
 	if err != nil {
 		return "", err
 	}
@@ -146,7 +146,7 @@ func PatchHash(version string) (string, error) {
 }
 
 // cacheKey is SHA-256 in hex over everything that decides what comes out: ldflags has the version and the patches.
-func cacheKey(request containerd.BuildRequest, pinned map[string]string, ldflags string) string {
+func cacheKey(request release.BuildRequest, pinned map[string]string, ldflags string) string {
 	text, err := json.Marshal([]any{request, pinned, tags, ldflags, programs})
 	if err != nil {
 		panic(err) // strings alone: cannot fail

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"berth/components/containerd"
+	"berth/components/containerd/release"
 )
 
 func produce(content string, count *atomic.Int32) func(string) (string, string, error) {
@@ -107,13 +107,13 @@ func TestOnceWaitsNoLongerThanItsContext(t *testing.T) {
 
 func TestCacheKey(t *testing.T) {
 	t.Parallel()
-	base := containerd.BuildRequest{Version: "1.7.36", Arch: "amd64"}
+	base := release.BuildRequest{Version: "1.7.36", Arch: "amd64"}
 	pinned := map[string]string{"GOTOOLCHAIN": "go1.26.8", "GOAMD64": "v1"}
 	keys := map[string]string{}
 	for name, key := range map[string]string{
 		"base":         cacheKey(base, pinned, "flags"),
-		"version":      cacheKey(containerd.BuildRequest{Version: "1.7.37", Arch: "amd64"}, pinned, "flags"),
-		"architecture": cacheKey(containerd.BuildRequest{Version: "1.7.36", Arch: "arm64"}, pinned, "flags"),
+		"version":      cacheKey(release.BuildRequest{Version: "1.7.37", Arch: "amd64"}, pinned, "flags"),
+		"architecture": cacheKey(release.BuildRequest{Version: "1.7.36", Arch: "arm64"}, pinned, "flags"),
 		"toolchain":    cacheKey(base, map[string]string{"GOTOOLCHAIN": "go1.26.9", "GOAMD64": "v1"}, "flags"),
 		"flags":        cacheKey(base, pinned, "other"),
 	} {

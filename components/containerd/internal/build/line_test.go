@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"berth/components/containerd"
 	"berth/components/containerd/internal/gotool"
 	"berth/components/containerd/internal/layer"
 	"berth/components/containerd/patches"
+	"berth/components/containerd/release"
 )
 
 // testdata is the folder of the tests that run inside containerd's tree.
@@ -51,7 +51,7 @@ func TestSourceFails(t *testing.T) {
 	if testing.Short() {
 		t.Skip("downloads containerd")
 	}
-	line, err := containerd.LineOf("1.7.36")
+	line, err := release.LineOf("1.7.36")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestSourceFails(t *testing.T) {
 		t.Errorf("no such release: %v", err)
 	}
 	// The patches of one line do not fit another.
-	other, err := containerd.LineOf("1.6.38")
+	other, err := release.LineOf("1.6.38")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,9 +139,9 @@ func testBuilds(t *testing.T, version string) {
 	t.Helper()
 	first := t.TempDir()
 	digests := map[string]string{}
-	for _, arch := range containerd.Architectures {
+	for _, arch := range release.Architectures {
 		start := time.Now()
-		result, err := Artifact(t.Context(), first, t.Output(), containerd.BuildRequest{Version: version, Arch: arch})
+		result, err := Artifact(t.Context(), first, t.Output(), release.BuildRequest{Version: version, Arch: arch})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +156,7 @@ func testBuilds(t *testing.T, version string) {
 	// With an empty compiler cache nothing of the first build is used again.
 	t.Setenv("GOCACHE", t.TempDir())
 	second, err := Artifact(t.Context(), filepath.Join(t.TempDir(), "another", "folder"), t.Output(),
-		containerd.BuildRequest{Version: version, Arch: "amd64"})
+		release.BuildRequest{Version: version, Arch: "amd64"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func checkPrograms(t *testing.T, path, arch, version string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{containerd.FullVersion(version), containerd.MappingFile} {
+		for _, want := range []string{release.FullVersion(version), release.MappingFile} {
 			if !bytes.Contains(text, []byte(want)) {
 				t.Errorf("%s lacks %q", program, want)
 			}
@@ -202,8 +202,8 @@ func checkPrograms(t *testing.T, path, arch, version string) {
 func releases(t *testing.T) map[string]patches.Line {
 	t.Helper()
 	all := map[string]patches.Line{}
-	for _, version := range containerd.Versions() {
-		line, err := containerd.LineOf(version)
+	for _, version := range release.Versions() {
+		line, err := release.LineOf(version)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,7 +214,7 @@ func releases(t *testing.T) map[string]patches.Line {
 
 func newTool(t *testing.T) *gotool.Tool {
 	t.Helper()
-	tool, err := gotool.New(t.Context(), containerd.Toolchain, io.Discard)
+	tool, err := gotool.New(t.Context(), release.Toolchain, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,14 +9,14 @@ import (
 	"os"
 	"path/filepath"
 
-	"berth/components/containerd"
 	"berth/components/containerd/internal/gotool"
+	"berth/components/containerd/release"
 )
 
 // Program builds one source file that needs the standard library alone, static and stripped like the artifact, and
 // returns the path of the program in the cache below dir.
 func Program(ctx context.Context, dir string, log io.Writer, name, arch string, source []byte) (string, error) {
-	tool, err := gotool.New(ctx, containerd.Toolchain, log)
+	tool, err := gotool.New(ctx, release.Toolchain, log)
 	if err != nil {
 		return "", err
 	}

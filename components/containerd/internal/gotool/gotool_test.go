@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"berth/components/containerd"
 	"berth/components/containerd/internal/gotool"
+	"berth/components/containerd/release"
 )
 
 func TestSettings(t *testing.T) {
@@ -18,7 +18,7 @@ func TestSettings(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
-	tool, err := gotool.New(t.Context(), containerd.Toolchain, &bytes.Buffer{})
+	tool, err := gotool.New(t.Context(), release.Toolchain, &bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestSettings(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"GOFLAGS": "", "GOEXPERIMENT": "", "GODEBUG": "", "GOOS": "linux", "GOARCH": "arm64", "CGO_ENABLED": "0",
-		"GOVERSION": containerd.Toolchain, "GOWORK": "off",
+		"GOVERSION": release.Toolchain, "GOWORK": "off",
 		"GOPROXY": "https://proxy.example", "GONOSUMDB": "example.com", "GOPRIVATE": "private.example",
 	} {
 		if got[name] != want {
@@ -43,7 +43,7 @@ func TestSettings(t *testing.T) {
 
 func TestGoIsMissing(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	_, err := gotool.New(t.Context(), containerd.Toolchain, &bytes.Buffer{})
+	_, err := gotool.New(t.Context(), release.Toolchain, &bytes.Buffer{})
 	if err == nil || !strings.Contains(err.Error(), "install Go") {
 		t.Errorf("err = %v, want a remedy", err)
 	}
@@ -52,12 +52,12 @@ func TestGoIsMissing(t *testing.T) {
 func TestRunFails(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	tool, err := gotool.New(t.Context(), containerd.Toolchain, &log)
+	tool, err := gotool.New(t.Context(), release.Toolchain, &log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = tool.Run(t.Context(), t.TempDir(), "", "build", "./nothing")
-	if err == nil || !strings.Contains(err.Error(), "running go build with "+containerd.Toolchain) ||
+	if err == nil || !strings.Contains(err.Error(), "running go build with "+release.Toolchain) ||
 		!strings.Contains(err.Error(), "go.mod file not found") {
 		t.Errorf("err = %v, want go's own words", err)
 	}

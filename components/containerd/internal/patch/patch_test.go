@@ -21,6 +21,14 @@ diff --git a/dir/file.go b/dir/file.go
  three
 `
 
+const addition = `diff --git a/n b/n
+new file mode 100644
+--- /dev/null
++++ b/n
+@@ -0,0 +1 @@
++x
+`
+
 func TestApply(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, before, patch, after, want string }{
@@ -32,7 +40,7 @@ func TestApply(t *testing.T) {
 		{name: "outside", before: "x", patch: strings.ReplaceAll(change, "dir/file.go", "../x"), want: "../x"},
 		{name: "empty", before: "x", patch: "words only\n", want: "changes no file"},
 		{name: "cut off", before: "x", patch: change[:len(change)-8], want: "reading patch p.patch"},
-		{name: "new file", before: "x", patch: "diff --git a/n b/n\nnew file mode 100644\n--- /dev/null\n+++ b/n\n@@ -0,0 +1 @@\n+x\n", want: "n: only changes"},
+		{name: "new file", before: "x", patch: addition, want: "n: only changes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

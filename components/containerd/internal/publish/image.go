@@ -13,9 +13,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
 
-	"berth/components/containerd"
 	"berth/components/containerd/internal/build"
 	"berth/components/containerd/internal/layer"
+	"berth/components/containerd/release"
 )
 
 //go:embed verify/main.go
@@ -44,7 +44,7 @@ func verifyImage(ctx context.Context, cache string, log io.Writer, rolloutID str
 		return image{}, err
 	}
 	result.blobs = append(result.blobs, rollout)
-	for _, arch := range containerd.Architectures {
+	for _, arch := range release.Architectures {
 		path, err := build.Program(ctx, cache, log, "verify", arch, verifySource)
 		if err != nil {
 			return image{}, err
@@ -105,7 +105,7 @@ func jsonPart(mediaType string, value any) (part, error) {
 }
 
 // artifactManifest is the manifest that keeps an artifact's layer from the registry's garbage collection.
-func artifactManifest(artifact containerd.Artifact, patchHash string, layer ocispec.Descriptor) (part, error) {
+func artifactManifest(artifact release.Artifact, patchHash string, layer ocispec.Descriptor) (part, error) {
 	return jsonPart(ocispec.MediaTypeImageManifest, ocispec.Manifest{
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    ocispec.MediaTypeImageManifest,
@@ -114,8 +114,8 @@ func artifactManifest(artifact containerd.Artifact, patchHash string, layer ocis
 		Layers:       []ocispec.Descriptor{layer},
 		Annotations: map[string]string{
 			ocispec.AnnotationTitle: fmt.Sprintf("containerd and ctr %s for linux/%s",
-				containerd.FullVersion(artifact.Version), artifact.Arch),
-			ocispec.AnnotationVersion:   containerd.FullVersion(artifact.Version),
+				release.FullVersion(artifact.Version), artifact.Arch),
+			ocispec.AnnotationVersion:   release.FullVersion(artifact.Version),
 			"berth.containerd.upstream": artifact.Version,
 			"berth.containerd.patches":  "sha256:" + patchHash,
 		},

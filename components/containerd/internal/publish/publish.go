@@ -20,8 +20,8 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 
-	"berth/components/containerd"
 	"berth/components/containerd/internal/build"
+	"berth/components/containerd/release"
 )
 
 // attempts is how often publishing is tried once the registry has answered.
@@ -39,11 +39,11 @@ type Publisher struct {
 	// Patience is how long a registry that does not answer yet is waited for, Pause the time between two tries.
 	Patience, Pause time.Duration
 	// Build returns an artifact's file. It is asked only for what the registry lacks.
-	Build func(ctx context.Context, cache string, log io.Writer, request containerd.BuildRequest) (build.Result, error)
+	Build func(ctx context.Context, cache string, log io.Writer, request release.BuildRequest) (build.Result, error)
 }
 
 // Ensure publishes what the registry lacks of the request, and sends nothing where it lacks nothing.
-func (p *Publisher) Ensure(ctx context.Context, request containerd.PublishRequest) error {
+func (p *Publisher) Ensure(ctx context.Context, request release.PublishRequest) error {
 	if err := check(request); err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (p *Publisher) Ensure(ctx context.Context, request containerd.PublishReques
 	}
 }
 
-func check(request containerd.PublishRequest) error {
+func check(request release.PublishRequest) error {
 	var mistakes []error
 	if !rolloutID.MatchString(request.RolloutID) {
 		mistakes = append(mistakes, errors.New("the rollout id is not a hexadecimal number"))
@@ -94,10 +94,10 @@ func check(request containerd.PublishRequest) error {
 		mistakes = append(mistakes, fmt.Errorf("the registry's address %q is not an IP address", request.Registry.Address))
 	}
 	for _, artifact := range request.Artifacts {
-		if err := containerd.Supported(artifact.Version); err != nil {
+		if err := release.Supported(artifact.Version); err != nil {
 			mistakes = append(mistakes, err)
 		}
-		if err := containerd.SupportedArch(artifact.Arch); err != nil {
+		if err := release.SupportedArch(artifact.Arch); err != nil {
 			mistakes = append(mistakes, err)
 		}
 		if err := digest.Digest(artifact.Digest).Validate(); err != nil {
@@ -147,17 +147,17 @@ type localError struct{ error }
 
 func (e localError) Unwrap() error { return e.error }
 
-func (p *Publisher) ensure(ctx context.Context, name string, client remote.Client, request containerd.PublishRequest) error {
-	artifacts, err := repository(name, containerd.ArtifactRepository, client)
+func (p *Publisher) ensure(ctx context.Context, name string, client remote.Client, request release.PublishRequest) error {
+	artifacts, err := repository(name, release.ArtifactRepository, client)
 	if err != nil {
 		return err
 	}
 	for _, artifact := range request.Artifacts {
 		if err := p.ensureArtifact(ctx, artifacts, artifact); err != nil {
-			return fmt.Errorf("artifact %s: %w", containerd.ArtifactTag(artifact.Version, artifact.Arch), err)
+			return fmt.Errorf("artifact %s: %w", release.ArtifactTag(artifact.Version, artifact.Arch), err)
 		}
 	}
-	images, err := repository(name, containerd.VerifyRepository, client)
+	images, err := repository(name, release.VerifyRepository, client)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func repository(server, name string, client remote.Client) (*remote.Repository, 
 	return repo, nil
 }
 
-func (p *Publisher) ensureArtifact(ctx context.Context, repo *remote.Repository, artifact containerd.Artifact) error {
+func (p *Publisher) ensureArtifact(ctx context.Context, repo *remote.Repository, artifact release.Artifact) error {
 	layer, err := repo.Blobs().Resolve(ctx, artifact.Digest)
 	if errors.Is(err, errdef.ErrNotFound) {
 		layer, err = p.pushArtifact(ctx, repo, artifact)
@@ -197,13 +197,13 @@ func (p *Publisher) ensureArtifact(ctx context.Context, repo *remote.Repository,
 	if err != nil {
 		return localError{err}
 	}
-	return p.ensureTag(ctx, repo, manifest, containerd.ArtifactTag(artifact.Version, artifact.Arch))
+	return p.ensureTag(ctx, repo, manifest, release.ArtifactTag(artifact.Version, artifact.Arch))
 }
 
 func (p *Publisher) pushArtifact(
-	ctx context.Context, repo *remote.Repository, artifact containerd.Artifact,
+	ctx context.Context, repo *remote.Repository, artifact release.Artifact,
 ) (ocispec.Descriptor, error) {
-	built, err := p.Build(ctx, p.Cache, p.Log, containerd.BuildRequest{Version: artifact.Version, Arch: artifact.Arch})
+	built, err := p.Build(ctx, p.Cache, p.Log, release.BuildRequest{Version: artifact.Version, Arch: artifact.Arch})
 	if err != nil {
 		return ocispec.Descriptor{}, localError{err}
 	}
@@ -224,7 +224,7 @@ func (p *Publisher) pushArtifact(
 		MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.Digest(built.Digest), Size: info.Size(),
 	}
 	fmt.Fprintf(p.Log, "sending %s, %.1f MB\n",
-		containerd.ArtifactTag(artifact.Version, artifact.Arch), float64(info.Size())/1e6)
+		release.ArtifactTag(artifact.Version, artifact.Arch), float64(info.Size())/1e6)
 	return descriptor, repo.Blobs().Push(ctx, descriptor, file)
 }
 

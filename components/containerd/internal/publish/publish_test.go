@@ -33,9 +33,9 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 
-	"berth/components/containerd"
 	"berth/components/containerd/internal/build"
 	"berth/components/containerd/internal/layer"
+	"berth/components/containerd/release"
 )
 
 // fixture is a registry behind an SSH server, and a publisher whose builds are a few bytes.
@@ -43,7 +43,7 @@ type fixture struct {
 	registry  *registryServer
 	ssh       *sshServer
 	publisher *Publisher
-	request   containerd.PublishRequest
+	request   release.PublishRequest
 	builds    atomic.Int32
 	log       bytes.Buffer
 }
@@ -64,20 +64,20 @@ func newFixture(t *testing.T) *fixture {
 	f.publisher = &Publisher{
 		// The programs of the verification image are built once for all tests.
 		Cache: sharedCache(t), Log: &f.log, Patience: 300 * time.Millisecond, Pause: 10 * time.Millisecond,
-		Build: func(context.Context, string, io.Writer, containerd.BuildRequest) (build.Result, error) {
+		Build: func(context.Context, string, io.Writer, release.BuildRequest) (build.Result, error) {
 			f.builds.Add(1)
 			return build.Result{Digest: result.Digest, Path: packed}, nil
 		},
 	}
-	f.request = containerd.PublishRequest{
-		Registry: containerd.RegistryTarget{
+	f.request = release.PublishRequest{
+		Registry: release.RegistryTarget{
 			Host: registryHost, NodePort: f.registry.port(), Username: username, Password: password,
 			CAPEM: f.registry.caPEM, Address: "127.0.0.1",
 		},
-		SSH: containerd.SSHTarget{
+		SSH: release.SSHTarget{
 			Host: "127.0.0.1", Port: f.ssh.port(), User: "root", PrivateKey: f.ssh.clientKey, HostKey: f.ssh.hostKey,
 		},
-		Artifacts: []containerd.Artifact{{Version: "1.7.36", Arch: "amd64", Digest: result.Digest}},
+		Artifacts: []release.Artifact{{Version: "1.7.36", Arch: "amd64", Digest: result.Digest}},
 		RolloutID: "0123abcd",
 	}
 	return f
@@ -154,7 +154,7 @@ func TestPublishedImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	var manifest ocispec.Manifest
-	f.fetch(t, containerd.ArtifactRepository, containerd.ArtifactTag("1.7.36", "amd64")).decodeRoot(t, &manifest)
+	f.fetch(t, release.ArtifactRepository, release.ArtifactTag("1.7.36", "amd64")).decodeRoot(t, &manifest)
 	if len(manifest.Layers) != 1 || manifest.Layers[0].Digest.String() != f.request.Artifacts[0].Digest {
 		t.Errorf("layers = %+v", manifest.Layers)
 	}
@@ -163,7 +163,7 @@ func TestPublishedImages(t *testing.T) {
 		t.Errorf("annotations = %q", got)
 	}
 
-	images := f.fetch(t, containerd.VerifyRepository, f.request.RolloutID)
+	images := f.fetch(t, release.VerifyRepository, f.request.RolloutID)
 	var index ocispec.Index
 	images.decodeRoot(t, &index)
 	var architectures []string
@@ -171,7 +171,7 @@ func TestPublishedImages(t *testing.T) {
 		architectures = append(architectures, entry.Platform.Architecture)
 		images.checkImage(t, entry)
 	}
-	if !slices.Equal(architectures, containerd.Architectures) {
+	if !slices.Equal(architectures, release.Architectures) {
 		t.Errorf("architectures = %q", architectures)
 	}
 }
@@ -352,13 +352,13 @@ func TestEnsureFails(t *testing.T) {
 		{"bad request", func(_ *testing.T, f *fixture) {
 			f.request.RolloutID = "Z"
 			f.request.Registry.Address = "node"
-			f.request.Artifacts[0] = containerd.Artifact{Version: "1.0", Arch: "386", Digest: "sha256:0"}
+			f.request.Artifacts[0] = release.Artifact{Version: "1.0", Arch: "386", Digest: "sha256:0"}
 		}, []string{"rollout id", `"node" is not an IP`, `"1.0"`, `"386"`, `"sha256:0"`}},
 		{"another digest", func(_ *testing.T, f *fixture) {
 			f.request.Artifacts[0].Digest = "sha256:" + strings.Repeat("0", 64)
 		}, []string{"instead of sha256:0000", "linux-amd64"}},
 		{"build fails", func(_ *testing.T, f *fixture) {
-			f.publisher.Build = func(context.Context, string, io.Writer, containerd.BuildRequest) (build.Result, error) {
+			f.publisher.Build = func(context.Context, string, io.Writer, release.BuildRequest) (build.Result, error) {
 				f.builds.Add(1)
 				return build.Result{}, errors.New("compiler says no")
 			}
@@ -437,7 +437,7 @@ func TestRequestIsJSON(t *testing.T) {
 	text := `{"registry":{"host":"h","nodePort":30443,"username":"u","password":"p","caPEM":"c","address":"192.0.2.1"},
 "ssh":{"host":"s","port":22,"user":"root","privateKey":"k","hostKey":"ssh-ed25519 A"},
 "artifacts":[{"version":"1.7.36","arch":"amd64","digest":"sha256:x"}],"rolloutId":"ab"}`
-	var got containerd.PublishRequest
+	var got release.PublishRequest
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&got); err != nil {

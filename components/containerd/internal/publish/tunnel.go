@@ -17,7 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
-	"berth/components/containerd"
+	"berth/components/containerd/release"
 )
 
 // dialTimeout bounds the connection and the handshake with the node.
@@ -29,7 +29,7 @@ var hostKeyTypes = []string{
 }
 
 // connect opens the SSH connection. It is closed at the latest when ctx ends.
-func connect(ctx context.Context, target containerd.SSHTarget) (*ssh.Client, error) {
+func connect(ctx context.Context, target release.SSHTarget) (*ssh.Client, error) {
 	port := target.Port
 	if port == 0 {
 		port = 22
@@ -62,7 +62,7 @@ func connect(ctx context.Context, target containerd.SSHTarget) (*ssh.Client, err
 }
 
 // clientConfig also returns what is to be called after the handshake.
-func clientConfig(ctx context.Context, target containerd.SSHTarget) (*ssh.ClientConfig, func(), error) {
+func clientConfig(ctx context.Context, target release.SSHTarget) (*ssh.ClientConfig, func(), error) {
 	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(target.HostKey))
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the host key: %w", err)
@@ -107,7 +107,7 @@ func authMethod(ctx context.Context, privateKey string) (ssh.AuthMethod, func(),
 }
 
 // httpClient returns a client that reaches the registry, and nothing else, through the SSH connection.
-func httpClient(tunnel *ssh.Client, registry containerd.RegistryTarget) (*http.Client, error) {
+func httpClient(tunnel *ssh.Client, registry release.RegistryTarget) (*http.Client, error) {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM([]byte(registry.CAPEM)) {
 		return nil, errors.New("the registry's CA is not a certificate in PEM form")
