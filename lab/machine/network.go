@@ -18,8 +18,10 @@ type Network struct {
 
 // forwardRule lets bridged traffic pass a host whose packet filter sees it (br_netfilter, as Docker sets it).
 func (n Network) forwardRule(verb string) []string {
-	return []string{"iptables", "-w", verb, "FORWARD", "-i", n.Bridge, "-o", n.Bridge,
-		"-m", "comment", "--comment", "berth lab", "-j", "ACCEPT"}
+	return []string{
+		"iptables", "-w", verb, "FORWARD", "-i", n.Bridge, "-o", n.Bridge,
+		"-m", "comment", "--comment", "berth lab", "-j", "ACCEPT",
+	}
 }
 
 // Up makes the bridge, or leaves it as it is where it exists.
