@@ -141,6 +141,7 @@ func provisionArgs(
 		Artifact:  containerd.ArtifactRepository,
 		Username:  cfg.Registry.Username,
 		Password:  cfg.Registry.Password,
+		Registry:  reg,
 		Published: publication,
 		Before:    before,
 		Verification: &node.VerificationArgs{

@@ -38,6 +38,7 @@ func TestStepsAreAChainBehindTheAnchor(t *testing.T) {
 		assert.Empty(t, anchor.Request.GetDependencies(), "an anchor depends on nothing, so that destroy cleans all nodes at once")
 		assert.True(t, strings.HasSuffix(anchor.Input("delete").StringValue(), " remove"), "the anchor's deletion removes")
 		assert.True(t, g.Get("node-"+name+"-base").DependsOn("node-"+name+"-anchor"))
+		assert.True(t, g.Get("node-"+name+"-base").DependsOn("registry-service"), "a pull is never sent to a port before it answers")
 		containerd := g.Get("node-" + name + "-containerd")
 		assert.True(t, containerd.DependsOn("node-"+name+"-base"))
 		assert.True(t, containerd.DependsOn("publication-push"), "a node fetches what is published")

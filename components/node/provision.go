@@ -22,6 +22,8 @@ type ProvisionArgs struct {
 	Artifact string
 	// Username and Password open the registry. The password is a secret.
 	Username, Password string
+	// Registry must serve its port before the mapping on a node sends pulls there.
+	Registry pulumi.Resource
 	// Published is what must be in the registry before a node fetches.
 	Published pulumi.Resource
 	// Before are the verifications of the wave in front: containerd is switched only when they passed.
@@ -60,7 +62,7 @@ func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Comman
 		Connection: n.args.Connection,
 		Run:        fmt.Sprintf("apply base %s port %d trust %s", n.args.RegistryHost, n.args.NodePort, n.args.Trust),
 		Stdin:      stdin,
-	}, n.options(pulumi.DependsOn([]pulumi.Resource{n.anchor}))...)
+	}, n.options(pulumi.DependsOn([]pulumi.Resource{n.anchor, args.Registry}))...)
 }
 
 // addContainerd is the one step that restarts containerd, so it knows everything that asks for a restart, the trusted CA included.
