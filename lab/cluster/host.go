@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sync/errgroup"
+
 	"berth/lab/machine"
 )
 
@@ -108,10 +110,25 @@ func clean(ctx context.Context, dir string) error {
 			names = append(names, n.Name)
 		}
 	}
+	// At the same time: most of the work is the removal of many files.
+	machines, machinesCtx := errgroup.WithContext(ctx)
 	for _, name := range names {
-		if err := newMachine(dir, name).Kill(ctx); err != nil {
-			return err
-		}
+		machines.Go(func() error {
+			m := newMachine(dir, name)
+			if err := m.Kill(machinesCtx); err != nil {
+				return err
+			}
+			if err := unmountBelow(m.Dir); err != nil {
+				return err
+			}
+			if err := os.RemoveAll(m.Dir); err != nil {
+				return fmt.Errorf("removing machine %s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	if err := machines.Wait(); err != nil {
+		return err
 	}
 	if err := network.Down(ctx); err != nil {
 		return err

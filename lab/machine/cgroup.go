@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -17,6 +18,9 @@ const (
 	// which is how all of it is found again, also after a crash.
 	cgroupName = "berth-lab"
 )
+
+// parent keeps the removal of the common group, when it seems to be empty, out of the making of a group in it.
+var parent sync.Mutex
 
 // unified tells whether the host has control groups v2 alone.
 func unified() bool {
@@ -64,19 +68,21 @@ func createCgroups(name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	parent.Lock()
+	defer parent.Unlock()
 	var dirs []string
 	for _, root := range roots {
-		parent := filepath.Join(root, cgroupName)
-		dir := filepath.Join(parent, name)
-		if err := os.MkdirAll(parent, 0o755); err != nil {
-			return nil, fmt.Errorf("creating a control group: %w", err)
-		}
+		common := filepath.Join(root, cgroupName)
+		dir := filepath.Join(common, name)
 		if unified() {
-			if err := delegateControllers(root, parent); err != nil {
+			if err := os.MkdirAll(common, 0o755); err != nil {
+				return nil, fmt.Errorf("creating a control group: %w", err)
+			}
+			if err := delegateControllers(root, common); err != nil {
 				return nil, err
 			}
 		}
-		for _, d := range []string{parent, dir} {
+		for _, d := range []string{common, dir} {
 			if err := os.MkdirAll(d, 0o755); err != nil {
 				return nil, fmt.Errorf("creating a control group: %w", err)
 			}
@@ -153,7 +159,11 @@ func killCgroups(name string) error {
 		if err := removeTree(filepath.Join(root, cgroupName, name)); err != nil {
 			return fmt.Errorf("removing the control groups of machine %s: %w", name, err)
 		}
-		// The common parent goes with the last machine; until then it is not empty.
+	}
+	parent.Lock()
+	defer parent.Unlock()
+	for _, root := range roots {
+		// The common group goes with the last machine; until then it is not empty.
 		_ = os.Remove(filepath.Join(root, cgroupName))
 	}
 	return nil
