@@ -181,7 +181,7 @@ switch() {
 	*/containerd-berth-*) BEFORE=${BEFORE#"$ROOT"} ;;
 	*)
 		BEFORE=stock
-		printf '%s\n' "$PLUGINS" | put "$STATE/plugins" 600
+		echo "$PLUGINS" | put "$STATE/plugins" 600
 		;;
 	esac
 	PROBLEM="the switch was interrupted"

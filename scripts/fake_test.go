@@ -88,6 +88,8 @@ func containerdScript(version string, startRC int, plugins ...string) string {
 	for _, p := range append([]string{"introspection"}, plugins...) {
 		fmt.Fprintf(&b, "echo 'io.containerd.grpc.v1 %s linux/amd64 ok'\n", p)
 	}
+	// Each version has an internal plugin that no other has, as the release lines do.
+	fmt.Fprintf(&b, "echo 'io.containerd.internal.v1 only-in-%s - ok'\n", version)
 	b.WriteString("echo 'io.containerd.snapshotter.v1 zfs linux/amd64 skip'\n;;\nesac\n")
 	return b.String()
 }

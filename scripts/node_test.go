@@ -150,7 +150,7 @@ func TestLostPluginRollsBack(t *testing.T) {
 		n.write("usr/bin/containerd", containerdScript("1.7.20", 0, "cri", "nri"), 0o755)
 		digest := n.publish(containerdScript(testVersion, 0, "cri"))
 		n.run(Base, "apply", baseVars(owner))
-		n.fail(Containerd, "apply", containerdVars(owner, digest), "plugin io.containerd.grpc.v1.nri is not ok", "/usr/bin/containerd runs again")
+		n.fail(Containerd, "apply", containerdVars(owner, digest), "plugin io.containerd.grpc.v1.nri is missing", "/usr/bin/containerd runs again")
 		if n.running() != "/usr/bin/containerd" {
 			t.Errorf("%s runs", n.running())
 		}
@@ -618,7 +618,7 @@ func TestPreflight(t *testing.T) {
 		"unhealthy":  {func(n *node) { n.setSim("active", "failed\n") }, nil, []string{"not healthy (containerd.service is failed"}},
 		"no CRI": {
 			func(n *node) { n.write("usr/bin/containerd", containerdScript("1.7.20", 0), 0o755) }, nil,
-			[]string{"plugin io.containerd.grpc.v1.cri is not ok"},
+			[]string{"plugin io.containerd.grpc.v1.cri is missing"},
 		},
 		"btrfs": {func(n *node) { n.config(` snapshotter = "btrfs"`) }, nil, []string{"snapshotter btrfs"}},
 		"list":  {func(n *node) { n.config(`config_path = "/a:/b"`) }, nil, []string{"/a:/b"}},
@@ -638,6 +638,21 @@ func TestPreflight(t *testing.T) {
 				n.write("etc/containerd/certs.d/Yuan.com/hosts.toml", "server = \"https://Yuan.com\"\n[host.\"https://10.0.0.1:30443\"]\n", 0o644)
 			}, nil,
 			[]string{"hosts.toml sends Yuan.com to https://10.0.0.1:30443"},
+		},
+		"CRI-O": {
+			func(n *node) {
+				n.setSim("kubelet", "77\n")
+				n.write("proc/77/cmdline", "/usr/bin/kubelet\x00--container-runtime-endpoint=unix:///run/crio/crio.sock\x00", 0o644)
+			}, nil,
+			[]string{"the kubelet uses unix:///run/crio/crio.sock and not containerd"},
+		},
+		"cri-dockerd": {
+			func(n *node) {
+				n.setSim("kubelet", "77\n")
+				n.write("proc/77/cmdline", "/usr/bin/kubelet\x00", 0o644)
+				n.write("var/lib/kubelet/config.yaml", "containerRuntimeEndpoint: \"unix:///run/cri-dockerd.sock\"\n", 0o644)
+			}, nil,
+			[]string{"the kubelet uses unix:///run/cri-dockerd.sock"},
 		},
 		"arch": {func(*node) {}, []Var{{"ARCH", "arm64"}}, []string{"set arch in berth:nodes"}},
 		"all at once": {
@@ -663,6 +678,8 @@ func TestPreflight(t *testing.T) {
 	t.Run("harmless", func(t *testing.T) {
 		t.Parallel()
 		n := newNode(t, shell)
+		n.setSim("kubelet", "77\n")
+		n.write("proc/77/cmdline", "/usr/bin/kubelet\x00--container-runtime-endpoint=unix:///var/run/containerd/containerd.sock\x00", 0o644)
 		n.config("# snapshotter = \"btrfs\"\nconfig_path = \"/etc/containerd/certs.d\"\n")
 		n.write("etc/containerd/certs.d/Yuan.com/hosts.toml", "server = \"https://yuan.com\"\n[host.\"https://Yuan.com:443\"]\n", 0o644)
 		n.write("etc/containerd/certs.d/docker.io/hosts.toml", "server = \"https://mirror.example\"\n", 0o644)

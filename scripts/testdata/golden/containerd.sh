@@ -134,7 +134,7 @@ break
 }
 done
 }
-plugins() { timeout 20 ctr plugins ls 2>/dev/null | awk '$NF == "ok" && $2 != "btrfs" { print $1 "." $2 }'; }
+plugins() { timeout 20 ctr plugins ls 2>/dev/null | awk '$NF == "ok" && $2 != "btrfs" { printf "%s.%s ", $1, $2 }'; }
 unhealthy() {
 facts
 [ "$(fact ActiveState)" = active ] || {
@@ -146,10 +146,16 @@ stock:*/containerd-berth-*) echo "berth's containerd still runs" ;;
 stock:* | any:*) ;;
 *) [ "$ROOT$1" = "$(exe)" ] || echo "$(exe) runs in place of $1" ;;
 esac
-NOW=$(plugins)
-for PLUGIN in $2 io.containerd.grpc.v1.cri; do
-printf '%s\n' "$NOW" | grep -qxF "$PLUGIN" || echo "plugin $PLUGIN is not ok"
-done
+timeout 20 ctr plugins ls 2>/dev/null | awk -v want="$2 io.containerd.grpc.v1.cri" '
+{ state[$1 "." $2] = $NF }
+END {
+n = split(want, plugin, " ")
+for (i = 1; i <= n; i++) {
+s = state[plugin[i]]
+if (s == "" && plugin[i] ~ /\.(grpc|snapshotter|content|differ)\.v/) s = "missing"
+if (s != "" && s != "ok") print "plugin " plugin[i] " is " s
+}
+}'
 }
 healthy() {
 UNTIL=$(($(date +%s) + 45))
@@ -321,7 +327,7 @@ case $BEFORE in
 */containerd-berth-*) BEFORE=${BEFORE#"$ROOT"} ;;
 *)
 BEFORE=stock
-printf '%s\n' "$PLUGINS" | put "$STATE/plugins" 600
+echo "$PLUGINS" | put "$STATE/plugins" 600
 ;;
 esac
 PROBLEM="the switch was interrupted"
