@@ -25,10 +25,9 @@ var tiny = part{name: "tiny", version: "1.2.3", pkg: "./build/testdata/tiny", no
 
 func newBuilder(t *testing.T) (*builder, *bytes.Buffer) {
 	t.Helper()
-	t.Chdir("..")
 	out := t.TempDir()
 	var progress bytes.Buffer
-	b := &builder{bin: filepath.Join(out, "bin"), home: filepath.Join(out, "home"), progress: &progress}
+	b := &builder{module: "..", bin: filepath.Join(out, "bin"), home: filepath.Join(out, "home"), progress: &progress}
 	require.NoError(t, os.MkdirAll(b.bin, 0o755))
 	write(t, filepath.Join(b.bin, "pulumi"), fakePulumi)
 	return b, &progress
@@ -49,6 +48,7 @@ func says(t *testing.T, progress *bytes.Buffer, words ...string) {
 }
 
 func TestBinaryIsBuiltOnce(t *testing.T) {
+	t.Parallel()
 	b, progress := newBuilder(t)
 	require.NoError(t, b.binary(t.Context(), tiny))
 	says(t, progress, "tiny (stand-in)", "v1.2.3", "built", " s\n")
@@ -66,6 +66,7 @@ func TestBinaryIsBuiltOnce(t *testing.T) {
 }
 
 func TestPluginIsBuiltOnce(t *testing.T) {
+	t.Parallel()
 	b, progress := newBuilder(t)
 	require.NoError(t, b.plugin(t.Context(), tiny))
 	says(t, progress, "tiny plugin (stand-in)", "built")
@@ -79,11 +80,12 @@ func TestPluginIsBuiltOnce(t *testing.T) {
 }
 
 func TestABrokenBuildShowsTheCompilersWords(t *testing.T) {
+	t.Parallel()
 	b, _ := newBuilder(t)
 	broken := tiny
 	broken.pkg = "./build/testdata/none"
 	err := b.plugin(t.Context(), broken)
-	require.Error(t, err)
+	require.ErrorContains(t, err, "testdata/none")
 	assert.NoDirExists(t, filepath.Join(b.home, "plugins"))
 }
 
@@ -124,15 +126,15 @@ func TestWhatWasBuiltHereIsNotAnInstalledPulumi(t *testing.T) {
 }
 
 func TestKeyFollowsTheSources(t *testing.T) {
-	t.Chdir("..")
-	first, err := tiny.key()
+	t.Parallel()
+	first, err := tiny.key("..")
 	require.NoError(t, err)
-	again, err := tiny.key()
+	again, err := tiny.key("..")
 	require.NoError(t, err)
 	assert.Equal(t, first, again)
 	other := tiny
 	other.sources = []string{"tlsprovider"}
-	third, err := other.key()
+	third, err := other.key("..")
 	require.NoError(t, err)
 	assert.NotEqual(t, first, third)
 }

@@ -50,18 +50,18 @@ var plugins = []part{
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	out := flag.String("out", "../.cache/pulumi", "folder for bin/pulumi")
 	home := flag.String("home", "../.cache/pulumi-home", "PULUMI_HOME that gets the plugins")
 	flag.Parse()
-	if err := run(ctx, *out, *home, os.Stdout); err != nil {
+	if err := run(*out, *home, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out, home string, progress io.Writer) error {
+func run(out, home string, progress io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	out, err := filepath.Abs(out)
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func run(ctx context.Context, out, home string, progress io.Writer) error {
 	}
 	bin := filepath.Join(out, "bin")
 	for _, dir := range []string{bin, home} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return err
 		}
 	}
@@ -87,8 +87,7 @@ func run(ctx context.Context, out, home string, progress io.Writer) error {
 		defer unlock()
 	}
 
-	b := &builder{bin: bin, home: home, progress: progress}
-	b.installed = installed(bin)
+	b := &builder{module: ".", bin: bin, home: home, installed: installed(bin), progress: progress}
 	if b.installed != "" {
 		if err := b.link(); err != nil {
 			return err

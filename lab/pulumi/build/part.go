@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -28,10 +29,11 @@ type part struct {
 	note          string   // follows the name in progress lines
 	sources       []string // folders of this module that it is built from, beside its main
 	// finish puts further files beside the executable.
-	finish func(ctx context.Context, dir string, p part) error
+	finish func(ctx context.Context, module, dir string, p part) error
 }
 
 type builder struct {
+	module    string // folder of this module
 	bin, home string
 	installed string // an installed pulumi, "" where there is none
 	progress  io.Writer
@@ -40,7 +42,7 @@ type builder struct {
 // binary builds a part into the bin folder.
 func (b *builder) binary(ctx context.Context, p part) error {
 	start := time.Now()
-	key, err := p.key()
+	key, err := p.key(b.module)
 	if err != nil {
 		return err
 	}
@@ -53,7 +55,7 @@ func (b *builder) binary(ctx context.Context, p part) error {
 	if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	if err := p.build(ctx, file); err != nil {
+	if err := p.build(ctx, b.module, file); err != nil {
 		return err
 	}
 	if err := os.WriteFile(stamp, []byte(key), 0o644); err != nil {
@@ -66,7 +68,7 @@ func (b *builder) binary(ctx context.Context, p part) error {
 // plugin installs a part into PULUMI_HOME: the published one where there is an installed pulumi that can fetch it.
 func (b *builder) plugin(ctx context.Context, p part) error {
 	start := time.Now()
-	key, err := p.key()
+	key, err := p.key(b.module)
 	if err != nil {
 		return err
 	}
@@ -93,11 +95,11 @@ func (b *builder) plugin(ctx context.Context, p part) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(staging) }()
-	if err := p.build(ctx, filepath.Join(staging, "pulumi-resource-"+p.name)); err != nil {
+	if err := p.build(ctx, b.module, filepath.Join(staging, "pulumi-resource-"+p.name)); err != nil {
 		return err
 	}
 	if p.finish != nil {
-		if err := p.finish(ctx, staging, p); err != nil {
+		if err := p.finish(ctx, b.module, staging, p); err != nil {
 			return err
 		}
 	}
@@ -113,25 +115,30 @@ func (b *builder) plugin(ctx context.Context, p part) error {
 
 // build compiles and links. Nothing here changes how packages are compiled, so that all parts, and the tests of this
 // module, share the build cache.
-func (p part) build(ctx context.Context, file string) error {
+func (p part) build(ctx context.Context, module, file string) error {
 	flags := "-s -w -X " + p.variable + "=" + p.prefix + p.version
-	return command(exec.CommandContext(ctx, "go", "build", "-tags", "plugins", "-ldflags", flags, "-o", file, p.pkg))
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "plugins", "-ldflags", flags, "-o", file, p.pkg)
+	cmd.Dir = module
+	// The compiler collects garbage less often, which saves a quarter of the time for some more memory.
+	cmd.Env = append([]string{"GOGC=400"}, os.Environ()...)
+	return command(cmd)
 }
 
 // key tells whether a part must be built again.
-func (p part) key() (string, error) {
+func (p part) key(module string) (string, error) {
 	hash := sha256.New()
 	_, _ = fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, p.version, p.pkg)
 	roots := append([]string{"go.mod", "go.sum", "build"}, p.sources...)
 	if strings.HasPrefix(p.pkg, "./") {
 		roots = append(roots, p.pkg)
 	}
+	files := os.DirFS(module)
 	for _, root := range roots {
-		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		err := fs.WalkDir(files, path.Clean(root), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || strings.HasSuffix(path, "_test.go") {
 				return err
 			}
-			body, err := os.ReadFile(path)
+			body, err := fs.ReadFile(files, path)
 			_, _ = fmt.Fprintf(hash, "%s %x\n", path, sha256.Sum256(body))
 			return err
 		})
@@ -148,14 +155,15 @@ func stamped(file, key string) bool {
 }
 
 // tlsSchema lets the built plugin write the schema that it serves.
-func tlsSchema(ctx context.Context, dir string, p part) error {
+func tlsSchema(ctx context.Context, _, dir string, p part) error {
 	return command(exec.CommandContext(ctx, filepath.Join(dir, "pulumi-resource-"+p.name), "schema", "--out", dir))
 }
 
 // kubernetesFiles copies the two files that the published plugin embeds, with the version set in the schema.
-func kubernetesFiles(ctx context.Context, dir string, p part) error {
-	const module = "github.com/pulumi/pulumi-kubernetes/provider/v4"
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+func kubernetesFiles(ctx context.Context, module, dir string, p part) error {
+	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/pulumi/pulumi-kubernetes/provider/v4")
+	list.Dir = module
+	out, err := list.Output()
 	if err != nil {
 		return fmt.Errorf("looking for the module of the kubernetes plugin: %w", err)
 	}
@@ -176,10 +184,12 @@ func kubernetesFiles(ctx context.Context, dir string, p part) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "schema.json"), schema, 0o644); err != nil {
-		return err
+	for name, body := range map[string][]byte{"schema.json": schema, "terraform-mapping.json": mapping} {
+		if err := os.WriteFile(filepath.Join(dir, name), body, 0o600); err != nil {
+			return err
+		}
 	}
-	return os.WriteFile(filepath.Join(dir, "terraform-mapping.json"), mapping, 0o644)
+	return nil
 }
 
 // command runs cmd and puts what it printed into the error.

@@ -28,19 +28,20 @@ func TestConnection(t *testing.T) {
 			change: func(*testing.T, *sshServer) map[string]any { return map[string]any{"hostKey": nil} }, dials: 1,
 		},
 		"another host key is refused, and tried again": {
-			change: func(_ *testing.T, s *sshServer) map[string]any {
+			change: func(t *testing.T, _ *sshServer) map[string]any {
+				t.Helper()
 				return map[string]any{"hostKey": newSSHServer(t).hostKey, "dialErrorLimit": 2.0}
 			},
 			fails: "host key mismatch", dials: 3,
 		},
 		"hostKey is a line of authorized_keys, not of known_hosts": {
-			change: func(_ *testing.T, s *sshServer) map[string]any {
+			change: func(*testing.T, *sshServer) map[string]any {
 				return map[string]any{"hostKey": "not a key at all"}
 			},
 			fails: "host key",
 		},
 		"an RSA hostKey asks for SHA-1, which a modern server refuses": {
-			server: func(t *testing.T) *sshServer { return startSSHServer(t, modernRSASigner(t)) },
+			server: newRSAServer,
 			fails:  "no common algorithm for host key", dials: 1,
 		},
 		"dialErrorLimit 0 is one attempt": {
@@ -54,11 +55,7 @@ func TestConnection(t *testing.T) {
 			fails: "after 2 failed attempts", dials: 3, atLeast: 250 * time.Millisecond,
 		},
 		"a dropped connection is tried again": {
-			server: func(t *testing.T) *sshServer {
-				s := newSSHServer(t)
-				s.refuseFirst = 2
-				return s
-			},
+			server: newHesitantServer,
 			change: func(*testing.T, *sshServer) map[string]any { return map[string]any{"dialErrorLimit": 5.0} }, dials: 3,
 		},
 		"dialErrorLimit -1 ends with the timeout": {
@@ -75,6 +72,7 @@ func TestConnection(t *testing.T) {
 		},
 		"a dead agent fails a connection that has a key": {
 			change: func(t *testing.T, _ *sshServer) map[string]any {
+				t.Helper()
 				return map[string]any{"agentSocketPath": filepath.Join(t.TempDir(), "gone")}
 			},
 			fails: "no such file",
@@ -84,13 +82,15 @@ func TestConnection(t *testing.T) {
 			fails:  "no key found",
 		},
 		"a proxy is dialled first": {
-			change: func(t *testing.T, s *sshServer) map[string]any {
+			change: func(t *testing.T, _ *sshServer) map[string]any {
+				t.Helper()
 				return map[string]any{"proxy": newSSHServer(t).connection(nil)}
 			},
 			dials: 1,
 		},
 		"a proxy that refuses the login is named": {
-			change: func(t *testing.T, s *sshServer) map[string]any {
+			change: func(t *testing.T, _ *sshServer) map[string]any {
+				t.Helper()
 				proxy := newSSHServer(t)
 				return map[string]any{"proxy": proxy.connection(map[string]any{"privateKey": proxy.wrongKey})}
 			},
@@ -153,13 +153,14 @@ func TestSilentServer(t *testing.T) {
 	require.NoError(t, err)
 	s, p := newSSHServer(t), newPlug(t)
 	failed := make(chan error, 1)
+	request := p.createRequest(t, remoteCommand, object(map[string]any{
+		"create": "true",
+		"connection": s.connection(map[string]any{
+			"port": float64(listener.Addr().(*net.TCPAddr).Port), "perDialTimeout": 1.0,
+		}),
+	}))
 	go func() {
-		_, err := p.create(t, remoteCommand, object(map[string]any{
-			"create": "true",
-			"connection": s.connection(map[string]any{
-				"port": float64(listener.Addr().(*net.TCPAddr).Port), "perDialTimeout": 1.0,
-			}),
-		}), false)
+		_, err := p.server.Create(t.Context(), request)
 		failed <- err
 	}()
 	conn, err := listener.Accept()

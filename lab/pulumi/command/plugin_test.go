@@ -67,14 +67,20 @@ func (p *plug) checked(t *testing.T, kind string, inputs resource.PropertyMap) r
 // create checks the inputs and creates.
 func (p *plug) create(t *testing.T, kind string, inputs resource.PropertyMap, preview bool) (resource.PropertyMap, error) {
 	t.Helper()
-	resp, err := p.server.Create(t.Context(), &rpc.CreateRequest{
-		Urn: urn(kind), Properties: marshal(t, p.checked(t, kind, inputs)), Preview: preview, Timeout: p.timeout,
-	})
+	request := p.createRequest(t, kind, inputs)
+	request.Preview = preview
+	resp, err := p.server.Create(t.Context(), request)
 	if err != nil {
 		require.Nil(t, resp, "a failed create returns nothing to keep")
 		return nil, err
 	}
 	return unmarshal(t, resp.GetProperties()), nil
+}
+
+// createRequest asks to create with the checked inputs.
+func (p *plug) createRequest(t *testing.T, kind string, inputs resource.PropertyMap) *rpc.CreateRequest {
+	t.Helper()
+	return &rpc.CreateRequest{Urn: urn(kind), Properties: marshal(t, p.checked(t, kind, inputs)), Timeout: p.timeout}
 }
 
 // created is a create that must succeed.

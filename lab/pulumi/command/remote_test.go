@@ -1,6 +1,7 @@
 package command_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -185,9 +186,10 @@ func TestRemoteCommand(t *testing.T) {
 		},
 		"a line over 64 KiB hangs where output is logged": func(t *testing.T, p *plug, _ *sshServer, in func(map[string]any) resource.PropertyMap) {
 			done := make(chan struct{})
+			request := p.createRequest(t, remoteCommand, in(map[string]any{"create": "head -c 3000000 /dev/zero | tr '\\0' x"}))
 			go func() {
 				defer close(done)
-				_, _ = p.create(t, remoteCommand, in(map[string]any{"create": "head -c 3000000 /dev/zero | tr '\\0' x"}), false)
+				_, _ = p.server.Create(context.Background(), request) //nolint:usetesting // it outlives the test
 			}()
 			select {
 			case <-done:

@@ -7,12 +7,12 @@ import (
 	"crypto/rsa"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -38,7 +38,23 @@ type sshServer struct {
 	env      []string
 }
 
-func newSSHServer(t *testing.T) *sshServer { return startSSHServer(t, ed25519Signer(t)) }
+func newSSHServer(t *testing.T) *sshServer {
+	t.Helper()
+	return startSSHServer(t, ed25519Signer(t))
+}
+
+func newRSAServer(t *testing.T) *sshServer {
+	t.Helper()
+	return startSSHServer(t, modernRSASigner(t))
+}
+
+// newHesitantServer drops the first two connections.
+func newHesitantServer(t *testing.T) *sshServer {
+	t.Helper()
+	s := newSSHServer(t)
+	s.refuseFirst = 2
+	return s
+}
 
 func ed25519Signer(t *testing.T) ssh.Signer {
 	t.Helper()
@@ -90,13 +106,13 @@ func startSSHServer(t *testing.T, host ssh.Signer) *sshServer {
 			if !bytes.Equal(key.Marshal(), allowed.Marshal()) {
 				return nil, errors.New("unknown key")
 			}
-			return nil, nil
+			return &ssh.Permissions{}, nil
 		},
 		PasswordCallback: func(_ ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
 			if string(password) != "right" {
 				return nil, errors.New("wrong password")
 			}
-			return nil, nil
+			return &ssh.Permissions{}, nil
 		},
 	}
 	config.AddHostKey(host)
@@ -206,7 +222,7 @@ func forward(offered ssh.NewChannel) {
 		OriginPort uint32
 	}
 	_ = ssh.Unmarshal(offered.ExtraData(), &target)
-	conn, err := net.Dial("tcp", net.JoinHostPort(target.Host, fmt.Sprint(target.Port)))
+	conn, err := net.Dial("tcp", net.JoinHostPort(target.Host, strconv.FormatUint(uint64(target.Port), 10)))
 	if err != nil {
 		_ = offered.Reject(ssh.ConnectionFailed, err.Error())
 		return

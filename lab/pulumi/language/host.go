@@ -123,7 +123,7 @@ func (*Host) GetRequiredPackages(
 	resp := &pulumirpc.GetRequiredPackagesResponse{}
 	file, err := goMod(ctx, req.GetInfo().GetProgramDirectory())
 	if err != nil || len(file.Require) == 0 {
-		return resp, nil
+		return resp, nil //nolint:nilerr // lenient
 	}
 	args := []string{"list", "-m", "-f", "{{.Path}}\t{{.Version}}\t{{.Dir}}"}
 	for _, require := range file.Require {
@@ -133,7 +133,7 @@ func (*Host) GetRequiredPackages(
 	cmd.Dir = filepath.Dir(file.Syntax.Name)
 	out, err := cmd.Output()
 	if err != nil {
-		return resp, nil
+		return resp, nil //nolint:nilerr // lenient
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
@@ -149,15 +150,16 @@ func TestRequirements(t *testing.T) {
 		"tls":     `{"resource": true, "name": "tls", "version": "v5.5.1", "server": "https://example.com"}`,
 		"other":   `{"resource": false, "name": "other", "version": "1.0.0"}`,
 	}
-	mod := "module program\n\ngo 1.26\n"
+	var mod strings.Builder
+	mod.WriteString("module program\n\ngo 1.26\n")
 	for name, plugin := range sdks {
-		mod += "\nrequire example.com/" + name + " v1.0.0\nreplace example.com/" + name + " => ./" + name + "\n"
+		mod.WriteString("\nrequire example.com/" + name + " v1.0.0\nreplace example.com/" + name + " => ./" + name + "\n")
 		write(t, filepath.Join(dir, name, "go.mod"), "module example.com/"+name+"\n\ngo 1.26\n")
 		write(t, filepath.Join(dir, name, "go", name, "pulumi-plugin.json"), plugin)
 	}
-	mod += "\nrequire example.com/plain v1.0.0 // indirect\nreplace example.com/plain => ./plain\n"
+	mod.WriteString("\nrequire example.com/plain v1.0.0 // indirect\nreplace example.com/plain => ./plain\n")
 	write(t, filepath.Join(dir, "plain", "go.mod"), "module example.com/plain\n\ngo 1.26\n")
-	write(t, filepath.Join(dir, "go.mod"), mod)
+	write(t, filepath.Join(dir, "go.mod"), mod.String())
 	info := &pulumirpc.ProgramInfo{ProgramDirectory: dir}
 	host := &language.Host{}
 
