@@ -14,12 +14,15 @@ const (
 	VerifyRepository = release.VerifyRepository
 )
 
-// The request of the publish command.
 type (
+	// PublishRequest is what the publish command reads.
 	PublishRequest = release.PublishRequest
+	// RegistryTarget is the registry in a PublishRequest.
 	RegistryTarget = release.RegistryTarget
-	SSHTarget      = release.SSHTarget
-	Artifact       = release.Artifact
+	// SSHTarget is the node in a PublishRequest through which the registry is dialled.
+	SSHTarget = release.SSHTarget
+	// Artifact names a build in a PublishRequest.
+	Artifact = release.Artifact
 )
 
 // FullVersion is the version that the built containerd reports: FullVersion("1.7.36") is "1.7.36+berth.1".

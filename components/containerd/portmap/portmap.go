@@ -138,7 +138,7 @@ func (m *mapping) refresh(path string) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	// The name may stand for another file by now: remember the one that is read.
 	if info, err = file.Stat(); err != nil {
 		return err

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		log.Fatal(err)
 	}
 	code := m.Run()
-	os.RemoveAll(dir)
+	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
 
@@ -167,7 +167,9 @@ func TestLookupFollowsTheFile(t *testing.T) {
 }
 
 // It is not parallel: it looks at what the standard logger writes.
-func TestBadFileIsStockAndLoggedOnce(t *testing.T) { //nolint:paralleltest // swaps the logger's output
+//
+//nolint:paralleltest // swaps the logger's output
+func TestBadFileIsStockAndLoggedOnce(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
 		{"one field", "a.example 30443\nb.example\n", "line 2 is not a host and a port"},
 		{"three fields", "a.example 30443 tcp\n", "line 1 is not"},
@@ -177,7 +179,7 @@ func TestBadFileIsStockAndLoggedOnce(t *testing.T) { //nolint:paralleltest // sw
 		{"negative", "a.example -1\n", `"-1" is not a port`},
 		{"a folder", "", "not a regular file"},
 	} {
-		t.Run(test.name, func(t *testing.T) { //nolint:paralleltest // as above
+		t.Run(test.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "ports")
 			var err error
 			if test.text == "" {

@@ -76,7 +76,7 @@ func assemble(ctx context.Context, tool *gotool.Tool, log io.Writer, line patche
 		return "", "", err
 	}
 	bin := filepath.Join(work, "bin")
-	if err := os.Mkdir(bin, 0o755); err != nil {
+	if err := os.Mkdir(bin, 0o750); err != nil {
 		return "", "", fmt.Errorf("creating the output folder: %w", err)
 	}
 	args := []string{
@@ -96,7 +96,7 @@ func assemble(ctx context.Context, tool *gotool.Tool, log io.Writer, line patche
 	if err != nil {
 		return "", "", fmt.Errorf("packing the artifact: %w", err)
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	result, err := layer.Write(out, files)
 	if err != nil {
 		return "", "", fmt.Errorf("packing the artifact: %w", err)

@@ -78,7 +78,7 @@ func (e entry) once(ctx context.Context, log io.Writer, produce func(work string
 	if digest, err := e.load(); err != nil || digest != "" {
 		return digest, err
 	}
-	if err := os.MkdirAll(filepath.Dir(e.path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(e.path), 0o750); err != nil {
 		return "", fmt.Errorf("creating the cache folder: %w", err)
 	}
 	lock := flock.New(e.path + ".lock")
@@ -91,7 +91,7 @@ func (e entry) once(ctx context.Context, log io.Writer, produce func(work string
 		return "", fmt.Errorf("locking %s: %w", e.path, err)
 	}
 	// The lock file stays: removing it would let two processes hold locks on two files of one name.
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	if digest, err := e.load(); err != nil || digest != "" {
 		return digest, err
 	}
@@ -103,7 +103,7 @@ func (e entry) once(ctx context.Context, log io.Writer, produce func(work string
 	if err := os.Mkdir(work, 0o700); err != nil {
 		return "", fmt.Errorf("creating the working folder: %w", err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	file, digest, err := produce(work)
 	if err != nil {
 		return "", err
@@ -116,7 +116,7 @@ func fileDigest(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, file); err != nil {
 		return "", err

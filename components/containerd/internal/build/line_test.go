@@ -82,11 +82,13 @@ func TestSourceFails(t *testing.T) {
 // TestLine does for each line all that can be known without a node: it runs containerd's own tests of what the patch
 // touches and those of testdata in the patched tree, builds for every architecture, and builds a second time in another
 // folder with an empty compiler cache. It takes minutes; BERTH_TEST_CONTAINERD=1 asks for it.
-func TestLine(t *testing.T) { //nolint:paralleltest // one compiler at a time
+//
+//nolint:paralleltest // one compiler at a time
+func TestLine(t *testing.T) {
 	if os.Getenv("BERTH_TEST_CONTAINERD") == "" {
 		t.Skip("set BERTH_TEST_CONTAINERD=1 to build and test containerd")
 	}
-	for version, line := range releases(t) { //nolint:paralleltest // as above
+	for version, line := range releases(t) {
 		t.Run(line.Name, func(t *testing.T) {
 			testTree(t, line, version)
 			testBuilds(t, version)
@@ -178,7 +180,7 @@ func checkPrograms(t *testing.T, path, arch, version string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer binary.Close()
+		defer func() { _ = binary.Close() }()
 		if want := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[arch]; binary.Machine != want {
 			t.Errorf("%s is for %s, want %s", program, binary.Machine, want)
 		}
@@ -240,7 +242,7 @@ func TestDigestIsTheFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	result, err := layer.Write(file, []layer.File{{Name: "bin/ctr", Mode: 0o755, Content: []byte("x")}})
 	if err != nil {
 		t.Fatal(err)

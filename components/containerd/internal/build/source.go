@@ -37,7 +37,7 @@ func Source(ctx context.Context, tool *gotool.Tool, line patches.Line, version, 
 		}
 	}
 	target := filepath.Join(dir, filepath.FromSlash(portmapDir))
-	if err := os.MkdirAll(target, 0o755); err != nil {
+	if err := os.MkdirAll(target, 0o750); err != nil {
 		return fmt.Errorf("patching containerd %s: %w", version, err)
 	}
 	if err := os.WriteFile(filepath.Join(target, "portmap.go"), portmap.Source, 0o644); err != nil {
@@ -79,29 +79,33 @@ func download(ctx context.Context, tool *gotool.Tool, line patches.Line, version
 
 // copyTree copies the regular files below from, which are read-only in the module cache, to writable ones below to.
 func copyTree(to, from string) error {
-	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+	if err := os.MkdirAll(to, 0o750); err != nil {
+		return err
+	}
+	target, err := os.OpenRoot(to)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = target.Close() }()
+	source := os.DirFS(from)
+	return fs.WalkDir(source, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		relative, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		target := filepath.Join(to, relative)
 		if entry.IsDir() {
 			// Some releases carry a vendor/modules.txt without the modules, which the go command would believe.
-			if relative == "vendor" {
+			if name == "vendor" {
 				return fs.SkipDir
 			}
-			return os.MkdirAll(target, 0o755)
+			return target.MkdirAll(name, 0o750)
 		}
 		if !entry.Type().IsRegular() {
-			return errors.New("unexpected kind of file: " + relative)
+			return errors.New("unexpected kind of file: " + name)
 		}
-		content, err := os.ReadFile(path)
+		content, err := fs.ReadFile(source, name)
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(target, content, 0o644)
+		return target.WriteFile(name, content, 0o644)
 	})
 }

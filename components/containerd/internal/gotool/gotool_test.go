@@ -10,6 +10,7 @@ import (
 	"berth/components/containerd/release"
 )
 
+//nolint:paralleltest // sets the environment
 func TestSettings(t *testing.T) {
 	for name, value := range map[string]string{
 		"GOFLAGS": "-tags=other", "GOAMD64": "v3", "GOEXPERIMENT": "jsonv2", "GODEBUG": "panicnil=1",

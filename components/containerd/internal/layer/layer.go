@@ -79,7 +79,7 @@ func add(archive *tar.Writer, file File, folders map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	defer content.Close()
+	defer func() { _ = content.Close() }()
 	info, err := content.Stat()
 	if err != nil {
 		return err

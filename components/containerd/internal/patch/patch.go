@@ -25,7 +25,7 @@ func Apply(root, name string, content []byte) error {
 	if err != nil {
 		return fmt.Errorf("applying patch %s: %w", name, err)
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	for _, file := range files {
 		if err := applyFile(dir, file); err != nil {
 			return fmt.Errorf("applying patch %s: %w", name, err)

@@ -53,7 +53,7 @@ func (p *Publisher) Ensure(ctx context.Context, request release.PublishRequest) 
 	if err != nil {
 		return err
 	}
-	defer tunnel.Close()
+	defer func() { _ = tunnel.Close() }()
 	http, err := httpClient(tunnel, request.Registry)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (p *Publisher) Ensure(ctx context.Context, request release.PublishRequest) 
 		if _, local := errors.AsType[localError](err); local || attempt == attempts || ctx.Err() != nil {
 			return fmt.Errorf("publishing to the registry %s: %w", name, err)
 		}
-		fmt.Fprintf(p.Log, "attempt %d of %d failed: %v\n", attempt, attempts, err)
+		p.say("attempt %d of %d failed: %v", attempt, attempts, err)
 		if err := sleep(ctx, p.Pause); err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (p *Publisher) wait(ctx context.Context, name string, client remote.Client)
 			return fmt.Errorf("no success within %s: %w", p.Patience, err)
 		}
 		if !said {
-			fmt.Fprintf(p.Log, "the registry %s does not answer yet: %v\n", name, err)
+			p.say("the registry %s does not answer yet: %v", name, err)
 		}
 		if err := sleep(ctx, p.Pause); err != nil {
 			return err
@@ -215,7 +215,7 @@ func (p *Publisher) pushArtifact(
 	if err != nil {
 		return ocispec.Descriptor{}, localError{err}
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err != nil {
 		return ocispec.Descriptor{}, localError{err}
@@ -223,7 +223,7 @@ func (p *Publisher) pushArtifact(
 	descriptor := ocispec.Descriptor{
 		MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.Digest(built.Digest), Size: info.Size(),
 	}
-	fmt.Fprintf(p.Log, "sending %s, %.1f MB\n",
+	p.say("sending %s, %.1f MB",
 		release.ArtifactTag(artifact.Version, artifact.Arch), float64(info.Size())/1e6)
 	return descriptor, repo.Blobs().Push(ctx, descriptor, file)
 }
@@ -238,7 +238,7 @@ func (p *Publisher) ensureImage(ctx context.Context, repo *remote.Repository, ta
 	if err != nil {
 		return localError{err}
 	}
-	fmt.Fprintf(p.Log, "sending the verification image of rollout %s\n", tag)
+	p.say("sending the verification image of rollout %s", tag)
 	for _, blob := range image.blobs {
 		if err := p.ensureBlob(ctx, repo, blob); err != nil {
 			return err
@@ -270,6 +270,9 @@ func (p *Publisher) ensureTag(ctx context.Context, repo *remote.Repository, mani
 	}
 	return repo.PushReference(ctx, manifest.descriptor, bytes.NewReader(manifest.content), tag)
 }
+
+// say reports progress, which nothing depends on.
+func (p *Publisher) say(format string, args ...any) { _, _ = fmt.Fprintf(p.Log, format+"\n", args...) }
 
 func sleep(ctx context.Context, pause time.Duration) error {
 	select {

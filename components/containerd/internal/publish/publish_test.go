@@ -56,7 +56,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	result, err := layer.Write(file, []layer.File{{Name: "bin/containerd", Mode: 0o755, Content: []byte("containerd")}})
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := m.Run()
-	os.RemoveAll(testCache)
+	_ = os.RemoveAll(testCache)
 	os.Exit(code)
 }
 
@@ -188,7 +188,7 @@ func (f *fixture) fetch(t *testing.T, repository, tag string) copied {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tunnel.Close()
+	defer func() { _ = tunnel.Close() }()
 	client, err := httpClient(tunnel, f.request.Registry)
 	if err != nil {
 		t.Fatal(err)
@@ -282,7 +282,7 @@ func TestEnsureWaits(t *testing.T) {
 	f := newFixture(t)
 	f.publisher.Patience = time.Minute
 	var asked atomic.Int32
-	f.registry.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+	f.registry.intercept(func(w http.ResponseWriter, _ *http.Request) bool {
 		if asked.Add(1) > 3 {
 			return false
 		}
@@ -325,8 +325,12 @@ func TestEnsureFails(t *testing.T) {
 		change func(*testing.T, *fixture)
 		want   []string
 	}{
-		{"wrong host key", func(t *testing.T, f *fixture) { f.request.SSH.HostKey = otherKey(t) }, []string{"by SSH", "host key mismatch"}},
+		{"wrong host key", func(t *testing.T, f *fixture) {
+			t.Helper()
+			f.request.SSH.HostKey = otherKey(t)
+		}, []string{"by SSH", "host key mismatch"}},
 		{"host key of another kind", func(t *testing.T, f *fixture) {
+			t.Helper()
 			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 			if err != nil {
 				t.Fatal(err)
@@ -334,6 +338,7 @@ func TestEnsureFails(t *testing.T) {
 			f.request.SSH.HostKey = publicLine(t, key.Public())
 		}, []string{"by SSH"}},
 		{"RSA host key", func(t *testing.T, f *fixture) {
+			t.Helper()
 			key, err := rsa.GenerateKey(rand.Reader, 2048)
 			if err != nil {
 				t.Fatal(err)
@@ -342,11 +347,14 @@ func TestEnsureFails(t *testing.T) {
 		}, []string{"ed25519 or ecdsa"}},
 		{"no host key", func(_ *testing.T, f *fixture) { f.request.SSH.HostKey = "" }, []string{"host key"}},
 		{"no private key", func(_ *testing.T, f *fixture) { f.request.SSH.PrivateKey = "secret words" }, []string{"private key is neither"}},
-		{"nobody listens", func(_ *testing.T, f *fixture) { f.ssh.listener.Close() }, []string{"by SSH", "connection refused"}},
+		{"nobody listens", func(_ *testing.T, f *fixture) { _ = f.ssh.listener.Close() }, []string{"by SSH", "connection refused"}},
 		{"forwarding forbidden", func(_ *testing.T, f *fixture) { f.ssh.prohibit = true }, []string{"AllowTcpForwarding"}},
 		{"registry is down", func(_ *testing.T, f *fixture) { f.registry.Close() }, []string{"no success within 300ms", "refused"}},
 		{"wrong password", func(_ *testing.T, f *fixture) { f.request.Registry.Password = "another-password" }, []string{"no success within", "401"}},
-		{"another CA", func(t *testing.T, f *fixture) { _, f.request.Registry.CAPEM = newCertificate(t) }, []string{"x509"}},
+		{"another CA", func(t *testing.T, f *fixture) {
+			t.Helper()
+			_, f.request.Registry.CAPEM = newCertificate(t)
+		}, []string{"x509"}},
 		{"no CA", func(_ *testing.T, f *fixture) { f.request.Registry.CAPEM = "" }, []string{"not a certificate in PEM form"}},
 		{"another name", func(_ *testing.T, f *fixture) { f.request.Registry.Host = "other.example" }, []string{"x509", "other.example"}},
 		{"bad request", func(_ *testing.T, f *fixture) {

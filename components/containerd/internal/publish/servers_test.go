@@ -10,13 +10,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"fmt"
+	"errors"
 	"io"
 	"log"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -150,7 +151,7 @@ func newSSH(t *testing.T) *sshServer {
 			if bytes.Equal(key.Marshal(), allowed.Marshal()) {
 				return &ssh.Permissions{}, nil
 			}
-			return nil, fmt.Errorf("unknown key")
+			return nil, errors.New("unknown key")
 		},
 	}
 	signer, err := ssh.NewSignerFromKey(hostPrivate)
@@ -162,7 +163,7 @@ func newSSH(t *testing.T) *sshServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { server.listener.Close() })
+	t.Cleanup(func() { _ = server.listener.Close() })
 	go func() {
 		for {
 			conn, err := server.listener.Accept()
@@ -189,7 +190,7 @@ func (s *sshServer) port() int { return s.listener.Addr().(*net.TCPAddr).Port }
 func (s *sshServer) serve(conn net.Conn, config *ssh.ServerConfig) {
 	_, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return
 	}
 	go ssh.DiscardRequests(requests)
@@ -206,32 +207,32 @@ func (s *sshServer) forward(channel ssh.NewChannel) {
 		OriginPort uint32
 	}
 	if channel.ChannelType() != "direct-tcpip" || ssh.Unmarshal(channel.ExtraData(), &wanted) != nil {
-		channel.Reject(ssh.UnknownChannelType, "ports only")
+		_ = channel.Reject(ssh.UnknownChannelType, "ports only")
 		return
 	}
 	if s.prohibit {
-		channel.Reject(ssh.Prohibited, "open failed")
+		_ = channel.Reject(ssh.Prohibited, "open failed")
 		return
 	}
-	target := net.JoinHostPort(wanted.Host, fmt.Sprint(wanted.Port))
+	target := net.JoinHostPort(wanted.Host, strconv.FormatUint(uint64(wanted.Port), 10))
 	s.mu.Lock()
 	s.targets = append(s.targets, target)
 	s.mu.Unlock()
 	conn, err := net.Dial("tcp", target)
 	if err != nil {
-		channel.Reject(ssh.ConnectionFailed, err.Error())
+		_ = channel.Reject(ssh.ConnectionFailed, err.Error())
 		return
 	}
 	stream, requests, err := channel.Accept()
 	if err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return
 	}
 	go ssh.DiscardRequests(requests)
 	go func() {
-		io.Copy(stream, conn)
-		stream.Close()
+		_, _ = io.Copy(stream, conn)
+		_ = stream.Close()
 	}()
-	io.Copy(conn, stream)
-	conn.Close()
+	_, _ = io.Copy(conn, stream)
+	_ = conn.Close()
 }

@@ -45,14 +45,14 @@ func connect(ctx context.Context, target release.SSHTarget) (*ssh.Client, error)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s by SSH: %w", address, err)
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
 		return nil, errors.Join(fmt.Errorf("connecting to %s by SSH: %w", address, err), conn.Close())
 	}
 	transport, channels, requests, err := ssh.NewClientConn(conn, address, config)
 	if err != nil {
 		stop()
-		conn.Close()
+		_ = conn.Close()
 		return nil, fmt.Errorf("connecting to %s by SSH: %w", address, err)
 	}
 	if err := conn.SetDeadline(time.Time{}); err != nil {
@@ -103,7 +103,7 @@ func authMethod(ctx context.Context, privateKey string) (ssh.AuthMethod, func(),
 	if err != nil {
 		return nil, nil, fmt.Errorf("connecting to the SSH agent: %w", err)
 	}
-	return ssh.PublicKeysCallback(agent.NewClient(conn).Signers), func() { conn.Close() }, nil
+	return ssh.PublicKeysCallback(agent.NewClient(conn).Signers), func() { _ = conn.Close() }, nil
 }
 
 // httpClient returns a client that reaches the registry, and nothing else, through the SSH connection.
