@@ -48,10 +48,18 @@ func claim(dir string) error {
 	return nil
 }
 
+// ownerDir is the state folder of the lab that uses this host, "" where none does.
+func ownerDir() string {
+	data, err := os.ReadFile(owner)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
 // refuseForeign fails while machines of a lab with another state folder run. What is left of one that is dead may be cleaned up.
 func refuseForeign(dir string) error {
-	data, _ := os.ReadFile(owner)
-	other := strings.TrimSpace(string(data))
+	other := ownerDir()
 	if other == "" || other == dir {
 		return nil
 	}
@@ -135,6 +143,12 @@ func clean(ctx context.Context, dir string) error {
 	}
 	if err := unmountBelow(dir); err != nil {
 		return err
+	}
+	// A dead lab elsewhere may have changed them: what it kept is what was there before any lab.
+	if other := ownerDir(); other != "" && other != dir {
+		if err := restoreSysctls(other); err != nil {
+			return err
+		}
 	}
 	if err := restoreSysctls(dir); err != nil {
 		return err
