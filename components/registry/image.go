@@ -52,7 +52,7 @@ func (r *Registry) importImage(ctx *pulumi.Context, name string, args *Args) ([]
 }
 
 func fileSHA256(path string) (string, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names it
+	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}

@@ -23,7 +23,7 @@ const (
 	// servicePort is the port without a name: tools inside pods that use the Service need no port either.
 	servicePort = 443
 	// PullSecretName is the imagePullSecret in every namespace that gets one.
-	PullSecretName = "berth-pull" //nolint:gosec // a name, not a credential
+	PullSecretName = "berth-pull"
 )
 
 // Args describes the registry.
