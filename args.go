@@ -130,6 +130,22 @@ func publicationArgs(
 	}
 }
 
+// rollout says in the preview which nodes are switched after which.
+func rollout(ctx *pulumi.Context, cfg *config.Config) node.Rollout {
+	r := node.Rollout{Canary: cfg.Rollout.Canary, Batch: cfg.Rollout.Batch, Last: cfg.Registry.Node}
+	for _, n := range cfg.Nodes {
+		r.Names = append(r.Names, n.Name)
+		if n.ControlPlane {
+			r.ControlPlane = append(r.ControlPlane, n.Name)
+		}
+	}
+	if waves := r.Waves(); len(waves) > 1 {
+		// Where the message cannot be shown, the order holds all the same.
+		_ = ctx.Log.Info("containerd is switched in this order: "+r.String(), nil)
+	}
+	return r
+}
+
 func provisionArgs(
 	cfg *config.Config, n *node.Node, cert *certificate.Certificate, reg *registry.Registry, build *containerd.Build,
 	publication *containerd.Publication, cluster pulumi.ProviderResource, before []pulumi.Resource,

@@ -9,7 +9,6 @@ import (
 	"berth/components/certificate"
 	"berth/components/config"
 	"berth/components/containerd"
-	"berth/components/node"
 	"berth/components/registry"
 )
 
@@ -49,13 +48,13 @@ func run(ctx *pulumi.Context) error {
 		return err
 	}
 	var before []pulumi.Resource
-	for _, wave := range node.Waves(nodes, cfg.Registry.Node) {
+	for _, wave := range rollout(ctx, cfg).Waves() {
 		var verified []pulumi.Resource
-		for _, n := range wave {
-			if err := n.Provision(ctx, provisionArgs(cfg, n, cert, reg, build, publication, cluster, before)); err != nil {
+		for _, name := range wave {
+			if err := nodes[name].Provision(ctx, provisionArgs(cfg, nodes[name], cert, reg, build, publication, cluster, before)); err != nil {
 				return err
 			}
-			verified = append(verified, n.Verified)
+			verified = append(verified, nodes[name].Verified)
 		}
 		before = verified
 	}

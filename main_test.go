@@ -46,13 +46,20 @@ func TestStepsAreAChainBehindTheAnchor(t *testing.T) {
 	}
 }
 
-func TestRegistryNodeIsSwitchedLast(t *testing.T) {
+func TestAWaveWaitsForTheOneBefore(t *testing.T) {
 	t.Parallel()
-	g := up(t, nil)
+	g := up(t, func(c stack) { c["rollout"] = map[string]any{"batch": 2} })
 	last := g.Get("node-master1-containerd")
 	for _, name := range []string{"worker1", "worker2"} {
 		assert.True(t, last.DependsOn("node-"+name+"-verify"))
 		assert.False(t, g.Get("node-"+name+"-containerd").DependsOn("node-master1-verify"))
+	}
+	canary := up(t, func(c stack) { c["rollout"] = map[string]any{"canary": []string{"worker2"}} })
+	assert.True(t, canary.Get("node-worker1-containerd").DependsOn("node-worker2-verify"))
+	for _, name := range []string{"anchor", "base"} {
+		for _, urn := range canary.Get("node-worker1-" + name).Request.GetDependencies() {
+			assert.NotContains(t, urn, "worker2", "the switch alone waits for other nodes")
+		}
 	}
 }
 

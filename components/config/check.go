@@ -28,6 +28,7 @@ func (c *checker) check(ctx context.Context) {
 	c.checkContainerd(c.root.child("containerd"))
 	c.checkKubernetes(c.root.child("kubernetes"))
 	c.checkSSH(ctx, c.root.child("ssh"))
+	c.checkRollout(c.root.child("rollout"))
 	c.checkNodes(c.root.child("nodes"))
 }
 

@@ -18,6 +18,7 @@ type Config struct {
 	Containerd  Containerd  `key:"containerd"`
 	Kubernetes  Kubernetes  `key:"kubernetes"`
 	SSH         SSH         `key:"ssh"`
+	Rollout     Rollout     `key:"rollout"`
 	Nodes       []Node      `key:"nodes" example:"nodes: [{name: worker1, address: 10.0.0.12, hostKey: ssh-ed25519 AAAA…}]"`
 }
 
@@ -118,6 +119,16 @@ type SSH struct {
 	Agent bool `key:"agent" default:"false" example:"agent: true"`
 }
 
+// Rollout is the order in which nodes switch to another containerd. A wave starts when every node of the one before has
+// pulled by plain name; the first failure leaves the rest untouched.
+type Rollout struct {
+	// Nodes that go first, by their names in berth:nodes.
+	Canary []string `key:"canary" computed:"none" example:"canary: [worker1]"`
+	// How many nodes go at once after the canaries: a number, or a percentage of all nodes that is rounded down but never
+	// to 0, as Kubernetes does. Control-plane nodes follow one at a time; the registry's node is last.
+	Batch string `key:"batch" default:"25%" number:"yes" example:"batch: 25%"`
+}
+
 // Architectures that a node may have.
 const (
 	ArchAMD64 = "amd64"
@@ -136,6 +147,8 @@ type Node struct {
 	InternalIP string `key:"internalIP" computed:"address, when it is an IP address" example:"internalIP: 10.0.0.12"`
 	// Architecture: amd64 or arm64.
 	Arch string `key:"arch" default:"amd64" values:"amd64,arm64" example:"arch: amd64"`
+	// Whether it is a control-plane node: these are switched one at a time, after the others.
+	ControlPlane bool `key:"controlPlane" default:"false" example:"controlPlane: true"`
 	// SSH user on this node.
 	User string `key:"user" computed:"ssh.user" example:"user: root"`
 	// SSH port of this node, 1-65535.

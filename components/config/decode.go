@@ -133,6 +133,10 @@ func decodeString(p *place, raw any, tag reflect.StructTag, target reflect.Value
 		}
 		target.SetString(s)
 	case json.Number:
+		if tag.Get("number") != "" {
+			target.SetString(s.String())
+			return
+		}
 		if tag.Get("secret") != "" {
 			m.add(p, "is a number, not text; quote it, or %s", remedy(tag))
 			return

@@ -103,6 +103,7 @@ func (s Stack) plain() ([]setting, error) {
 		{"berth:certificate.validityDays", "5000"},
 		{"berth:containerd.version", "1.7.36"},
 		{"berth:ssh.user", "root"},
+		{"berth:rollout.batch", "2"},
 	}
 	for i, n := range s.Nodes {
 		node := "berth:nodes[" + strconv.Itoa(i) + "]."
