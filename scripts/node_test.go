@@ -573,6 +573,9 @@ func TestFetchWithoutCurl(t *testing.T) {
 		if err != nil || strings.Contains(string(out), "Abcd") {
 			t.Fatalf("%v\n%s", err, out)
 		}
+		if !strings.Contains(n.getSim("calls"), " Yuan.com:30443/berth/containerd:1.7.36-berth.1-linux-amd64\n") {
+			t.Errorf("fetched something else: %s", n.getSim("calls"))
+		}
 		if got := n.getSim("hosts.toml"); !strings.Contains(got, `Authorization = "Basic WXVhbjpBYmNkIjEyXDMnNDU2"`) || n.getSim("hosts-mode") != "600\n" {
 			t.Errorf("hosts.toml (%s) is %q", n.getSim("hosts-mode"), got)
 		}
