@@ -182,6 +182,8 @@ func (c *Cluster) createMachines(ctx context.Context, b *build.Builder, root str
 func (c *Cluster) createMachine(ctx context.Context, n *Node, root, key string) error {
 	spec := machine.Spec{
 		Template:      root,
+		SharedDir:     rootfs.SharedDir(root),
+		Shared:        rootfs.Shared,
 		Address:       netip.PrefixFrom(netip.MustParseAddr(n.Address), network.Prefix.Bits()),
 		Gateway:       network.Prefix.Addr(),
 		Hosts:         map[string]netip.Addr{},

@@ -103,8 +103,16 @@ func newSuite(t *testing.T) *suite {
 // startLab returns the lab that runs, or starts one.
 func startLab(t *testing.T) *cluster.Cluster {
 	t.Helper()
-	// Up leaves a lab that runs as it is, and sees to it that its parts are there.
-	c, err := cluster.Up(t.Context(), cluster.Options{Dir: os.Getenv("BERTH_LAB"), Progress: os.Stderr})
+	dir := os.Getenv("BERTH_LAB")
+	if dir == "" {
+		dir = "../.state"
+	}
+	c, err := cluster.Load(dir)
+	if err == nil {
+		return c
+	}
+	t.Logf("starting the lab: %v", err)
+	c, err = cluster.Up(t.Context(), cluster.Options{Dir: dir, Progress: os.Stderr})
 	check(t, err)
 	return c
 }
