@@ -71,7 +71,8 @@ func (b *Builder) Base(ctx context.Context) (string, error) {
 			}
 		}
 		_, err = run.Output(ctx, run.Command{
-			Args: []string{"debootstrap", "--variant=minbase", "--include=" + strings.Join(nodePackages, ","), Suite, base + ".new", mirror},
+			// Namespaces of its own: what it mounts and starts is gone with it, also when it is killed.
+			Args: []string{"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "debootstrap", "--variant=minbase", "--include=" + strings.Join(nodePackages, ","), Suite, base + ".new", mirror},
 			Env:  proxy, Log: b.Verbose,
 		})
 		if err != nil {

@@ -27,7 +27,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lock(o.Dir)
+	unlock, err := lock(ctx, o.Dir, o.Progress)
 	if err != nil {
 		return nil, err
 	}
