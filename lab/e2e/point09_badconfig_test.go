@@ -106,8 +106,8 @@ func (s *suite) badConnection(t *testing.T, bad *pulumiCLI, salt string) {
 		want               []string
 	}{
 		{"wrong-key", otherKey, worker1.Address, worker1.HostKey, []string{"unable to authenticate"}},
-		{"wrong-host-key", key, worker1.Address, worker2.HostKey, []string{"host key"}},
-		{"no-machine", key, s.freeAddress(t), worker1.HostKey, []string{"dial"}},
+		{"wrong-host-key", key, worker1.Address, worker2.HostKey, []string{"host key mismatch"}},
+		{"no-machine", key, s.freeAddress(t), worker1.HostKey, []string{"dial tcp " + s.freeAddress(t) + ":22"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			check(t, os.WriteFile(bad.config, []byte(salt+"config:\n"+fmt.Sprintf(`  berth:registry: {host: Yuan.com, node: worker1}
