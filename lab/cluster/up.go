@@ -132,12 +132,18 @@ func (c *Cluster) resume(ctx context.Context) error {
 	if err := claim(c.Dir); err != nil {
 		return err
 	}
+	started := time.Now()
+	off := []string{}
 	for _, n := range c.Nodes {
+		if n.Running() {
+			continue
+		}
+		off = append(off, n.Name)
 		if err := n.Start(ctx); err != nil {
 			return err
 		}
 	}
-	return c.waitReady(ctx)
+	return c.waitReady(ctx, started, off...)
 }
 
 func (c *Cluster) createMachines(ctx context.Context, b *build.Builder, root string) error {
@@ -271,15 +277,16 @@ func (c *Cluster) joinNodes(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.waitReady(ctx)
+	return c.waitReady(ctx, time.Time{})
 }
 
-// waitReady returns when every node is ready and pods can be made.
-func (c *Cluster) waitReady(ctx context.Context) error {
+// waitReady returns when every node is ready and pods can be made. The started nodes must have been heard of since then: Kubernetes
+// takes a node that went off for ready for another 40 seconds.
+func (c *Cluster) waitReady(ctx context.Context, since time.Time, started ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
 	for {
-		err := c.checkReady(ctx)
+		err := c.checkReady(ctx, since, started)
 		if err == nil {
 			return nil
 		}
@@ -291,7 +298,16 @@ func (c *Cluster) waitReady(ctx context.Context) error {
 	}
 }
 
-func (c *Cluster) checkReady(ctx context.Context) error {
+func (c *Cluster) checkReady(ctx context.Context, since time.Time, started []string) error {
+	for _, name := range started {
+		renewed, err := c.Kubectl(ctx, "--namespace=kube-node-lease", "get", "lease", name, "--output=jsonpath={.spec.renewTime}")
+		if err != nil {
+			return err
+		}
+		if t, err := time.Parse(time.RFC3339Nano, renewed); err != nil || t.Before(since) {
+			return fmt.Errorf("node %s was last heard of at %q", name, renewed)
+		}
+	}
 	for _, args := range [][]string{
 		{"wait", "--for=condition=Ready", "--timeout=20s", "nodes/" + c.Nodes[0].Name, "nodes/" + c.Nodes[1].Name, "nodes/" + c.Nodes[2].Name},
 		{"--namespace=default", "get", "serviceaccount", "default"},
