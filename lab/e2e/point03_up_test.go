@@ -46,7 +46,7 @@ func (s *suite) firstUp(t *testing.T) {
 		s.kube.remove(t, w.name)
 	}
 
-	s.pulledOnEveryNode(t, registryHost+"/nginx:v1")
+	s.pulledOnEveryNode(t)
 	for _, n := range s.cluster.Nodes {
 		s.fourCommands(t, n)
 	}
