@@ -116,7 +116,12 @@ func (s *suite) startPulls(t *testing.T, n *cluster.Node) *pullLoop {
 while [ ! -e /var/tmp/e2e/stop ]; do
 	crictl rmi `+registryHost+`/nginx:v1 >/dev/null 2>&1 || :
 	if said=$(crictl pull `+registryHost+`/nginx:v1 2>&1); then echo pulled; else echo "$(date +%T) $said" | tr '\n' ' '; echo; fi
-	sleep 0.1
+	# Pulls are slow. A moment in which the mapping names a port where nobody answers is seen between them.
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		port=$(awk '!/^#/ { print $2 }' /etc/containerd/berth.ports)
+		curl -sk -o /dev/null --max-time 5 "https://`+registryHost+`:$port/" || echo "$(date +%T) nobody answers at the mapped port $port"
+		sleep 0.03
+	done
 done`)
 		if err != nil {
 			out += "\nthe loop itself: " + err.Error()
