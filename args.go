@@ -65,7 +65,16 @@ func newNodes(ctx *pulumi.Context, cfg *config.Config) (map[string]*node.Node, e
 	return nodes, nil
 }
 
-func certificateArgs(cfg *config.Config) *certificate.Args {
+// anchor is what must be in the graph before a node is touched. No component hands its own dependencies to its children,
+// so each gets it as an argument.
+func anchor(nodes map[string]*node.Node, name string) []pulumi.Resource {
+	if n, ok := nodes[name]; ok {
+		return []pulumi.Resource{n.Anchor()}
+	}
+	return nil
+}
+
+func certificateArgs(cfg *config.Config, nodes map[string]*node.Node) *certificate.Args {
 	return &certificate.Args{
 		CA:           cfg.Certificate.CA,
 		CACert:       cfg.Certificate.CACert,
@@ -76,17 +85,21 @@ func certificateArgs(cfg *config.Config) *certificate.Args {
 		DNSNames:     cfg.DNSNames(),
 		IPAddresses:  cfg.IPAddresses(),
 		Signer:       connection(cfg, cfg.SigningNode()),
+		After:        anchor(nodes, cfg.Certificate.SigningNode),
 		Generation:   cfg.Certificate.Generation,
 	}
 }
 
-func registryArgs(ctx *pulumi.Context, cfg *config.Config, cert *certificate.Certificate) *registry.Args {
+func registryArgs(
+	ctx *pulumi.Context, cfg *config.Config, cert *certificate.Certificate, nodes map[string]*node.Node,
+) *registry.Args {
 	return &registry.Args{
 		Host:        cfg.Registry.Host,
 		NodePort:    cfg.Registry.NodePort,
 		Namespace:   cfg.Registry.Namespace,
 		Node:        cfg.Registry.Node,
 		Connection:  connection(cfg, cfg.RegistryNode()),
+		After:       anchor(nodes, cfg.Registry.Node),
 		Owner:       owner(ctx, cfg.Registry.Node),
 		Image:       cfg.Registry.Image,
 		Archive:     cfg.Registry.ImageArchive,
@@ -125,6 +138,7 @@ func publicationArgs(
 			Host: gate.Address, Port: gate.Port, User: gate.User, PrivateKey: cfg.SSH.PrivateKey, HostKey: gate.HostKey,
 		},
 		CA:      cert.CA,
+		After:   []pulumi.Resource{reg},
 		Build:   build,
 		Rollout: pulumi.StringArray{pulumi.String(build.Version), cert.Cert, reg.Credentials, pulumi.Sprintf("%d", cfg.Registry.NodePort)},
 	}

@@ -29,12 +29,11 @@ func run(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	cert, err := certificate.New(ctx, "certificate", certificateArgs(cfg))
+	cert, err := certificate.New(ctx, "certificate", certificateArgs(cfg, nodes))
 	if err != nil {
 		return err
 	}
-	reg, err := registry.New(ctx, "registry", registryArgs(ctx, cfg, cert),
-		pulumi.Providers(cluster), pulumi.DependsOn([]pulumi.Resource{nodes[cfg.Registry.Node].Anchor()}))
+	reg, err := registry.New(ctx, "registry", registryArgs(ctx, cfg, cert, nodes), pulumi.Providers(cluster))
 	if err != nil {
 		return err
 	}
@@ -42,8 +41,7 @@ func run(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	publication, err := containerd.NewPublication(ctx, "publication", publicationArgs(cfg, cert, reg, build),
-		pulumi.DependsOn([]pulumi.Resource{reg}))
+	publication, err := containerd.NewPublication(ctx, "publication", publicationArgs(cfg, cert, reg, build))
 	if err != nil {
 		return err
 	}

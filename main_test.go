@@ -11,6 +11,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -219,6 +221,9 @@ func up(t *testing.T, edit func(stack)) *graphtest.Graph {
 		case "tls:index/selfSignedCert:SelfSignedCert", "tls:index/locallySignedCert:LocallySignedCert":
 			return resource.PropertyMap{"certPem": resource.NewStringProperty(cert)}
 		case "command:local:Command", "command:remote:Command":
+			if r.Name == "certificate-sign" {
+				return resource.PropertyMap{"stdout": resource.NewStringProperty(cert + cert)}
+			}
 			return resource.PropertyMap{"stdout": resource.NewStringProperty(digest)}
 		}
 		return nil
@@ -270,3 +275,16 @@ var selfSigned = sync.OnceValue(func() string {
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 })
+
+func TestComponentsWaitForWhatTheyNeed(t *testing.T) {
+	t.Parallel()
+	archive := filepath.Join(t.TempDir(), "registry.tar")
+	require.NoError(t, os.WriteFile(archive, []byte("an archive"), 0o600))
+	g := up(t, func(c stack) { c["registry"].(map[string]any)["imageArchive"] = archive })
+	assert.True(t, g.Get("registry-image-upload").DependsOn("node-master1-anchor"), "what lies on the node is removed by its anchor")
+	assert.True(t, g.Get("registry-image-import").DependsOn("node-master1-anchor"))
+	assert.True(t, g.Get("registry-deployment").DependsOn("node-master1-anchor"), "the registry goes before its node is cleaned")
+	assert.True(t, g.Get("publication-push").DependsOn("registry-service"), "published when the registry answers")
+	signed := up(t, func(c stack) { c["certificate"] = map[string]any{"ca": "cluster"} })
+	assert.True(t, signed.Get("certificate-sign").DependsOn("node-master1-anchor"))
+}

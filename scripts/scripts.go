@@ -39,7 +39,8 @@ const (
 	// Variables: OWNER, ARCHIVE, IMAGE, SHA256.
 	ImportImage Script = "import-image"
 	// SignCSR signs a certificate request with the CA key of this machine (verb sign). It prints the certificate
-	// and the CA's certificate. Variables: CSR_PEM, DAYS, SANS, CA_CERT, CA_KEY.
+	// and the CA's certificate; the same request gets the same one, until GENERATION is another.
+	// Variables: CSR_PEM, DAYS, SANS, GENERATION, CA_CERT, CA_KEY.
 	SignCSR Script = "sign-csr"
 )
 
@@ -83,7 +84,7 @@ var parts = map[Script]part{
 	},
 	SignCSR: {
 		files:    []string{"sign-csr.sh"},
-		required: []string{"CSR_PEM", "DAYS", "SANS", "CA_CERT", "CA_KEY"},
+		required: []string{"CSR_PEM", "DAYS", "SANS", "GENERATION", "CA_CERT", "CA_KEY"},
 	},
 }
 

@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# Signs a server certificate on the control-plane node. The CA's key never leaves it, and nothing is kept.
+# Signs a server certificate on the control-plane node. The CA's key never leaves it.
+# The same request gets the same certificate, until GENERATION is another.
 
 set -eu
 umask 077
@@ -19,6 +20,12 @@ sign() {
 	done
 	case $SANS in *[!A-Za-z0-9.:,*_-]* | "") die "SANS has a form that is not expected" ;; esac
 	case $DAYS in *[!0-9]* | "") die "DAYS is not a number" ;; esac
+	KEPT=$ROOT/var/lib/berth/signed-$(printf '%s\n' "$CSR_PEM" "$DAYS" "$SANS" "$GENERATION" | sha256sum | cut -c1-16).crt
+	! kept || {
+		openssl x509 -in "$KEPT"
+		openssl x509 -in "$ROOT$CA_CERT"
+		return
+	}
 	DIR=$(mktemp -d)
 	trap 'rm -rf "$DIR"' EXIT
 	trap 'exit 1' HUP INT TERM
@@ -30,8 +37,20 @@ sign() {
 	timeout 30 openssl x509 -req -sha256 -in "$DIR/csr" -CA "$ROOT$CA_CERT" -CAkey "$ROOT$CA_KEY" \
 		-set_serial "0x01$(openssl rand -hex 15)" -days "$DAYS" -extfile "$DIR/ext" -out "$DIR/leaf" 2>"$DIR/said" </dev/null ||
 		die "openssl did not sign: $(cat "$DIR/said")"
+	keep
 	openssl x509 -in "$DIR/leaf"
 	openssl x509 -in "$ROOT$CA_CERT"
+}
+
+# kept: the certificate of the same request, while this CA stands behind it. What asks again may only reach the node in another
+# way (a new login key, say), and another certificate would restart the registry for nothing.
+kept() {
+	[ -f "$KEPT" ] && openssl verify -CAfile "$ROOT$CA_CERT" "$KEPT" >/dev/null 2>&1
+}
+keep() {
+	mkdir -p "${KEPT%/*}"
+	rm -f "${KEPT%/*}"/signed-*
+	cp "$DIR/leaf" "$KEPT.tmp" && mv -f "$KEPT.tmp" "$KEPT"
 }
 
 main() {

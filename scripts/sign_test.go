@@ -60,6 +60,7 @@ func signVars(csr string, change ...Var) []Var {
 	return changed([]Var{
 		{"CSR_PEM", csr},
 		{"DAYS", "5000"},
+		{"GENERATION", "1"},
 		{"SANS", "DNS:Yuan.com,DNS:*.example.com,IP:10.99.0.11,IP:fd00::1"},
 		{"CA_CERT", "/etc/kubernetes/pki/ca.crt"},
 		{"CA_KEY", "/etc/kubernetes/pki/ca.key"},
@@ -109,9 +110,43 @@ func TestSignCSR(t *testing.T) {
 		if len(serials) != 2 {
 			t.Error("serials repeat")
 		}
+		if err := os.RemoveAll(n.root + "/var/lib/berth"); err != nil { // as remove does
+			t.Fatal(err)
+		}
 		n.same(before)
 		if left, err := os.ReadDir(temp); err != nil || len(left) != 0 {
 			t.Errorf("left in the temporary folder: %v, %v", left, err)
+		}
+	})
+}
+
+// Another login key runs the step again: the registry must not get another certificate for it.
+func TestSignCSRGivesTheSameRequestTheSameCertificate(t *testing.T) {
+	t.Parallel()
+	eachShell(t, func(t *testing.T, n *node) {
+		clusterCA(t, n)
+		csr := request(t)
+		sign := func(changed ...Var) string {
+			r := n.try(SignCSR, "sign", signVars(csr, changed...))
+			if r.err != nil {
+				t.Fatalf("%v\n%s", r.err, r.stderr)
+			}
+			return r.stdout
+		}
+		first := sign()
+		if sign() != first {
+			t.Error("the same request got another certificate")
+		}
+		raised := sign(Var{"GENERATION", "2"})
+		if raised == first {
+			t.Error("another generation got the same certificate")
+		}
+		if sign(Var{"GENERATION", "2"}, Var{"DAYS", "10"}) == raised {
+			t.Error("another validity got the same certificate")
+		}
+		clusterCA(t, n)
+		if block, _ := encodingpem.Decode([]byte(sign(Var{"GENERATION", "2"}, Var{"DAYS", "10"}))); block == nil {
+			t.Error("nothing is signed by the next CA")
 		}
 	})
 }

@@ -57,6 +57,7 @@ var realistic = map[Script][]Var{
 	SignCSR: {
 		{"CSR_PEM", testCA},
 		{"DAYS", "5000"},
+		{"GENERATION", "1"},
 		{"SANS", "DNS:Yuan.com,DNS:registry.berth-registry.svc,DNS:registry.berth-registry.svc.cluster.local,IP:10.131.82.155"},
 		{"CA_CERT", "/etc/kubernetes/pki/ca.crt"},
 		{"CA_KEY", "/etc/kubernetes/pki/ca.key"},

@@ -68,6 +68,7 @@ func (c *Certificate) signOnControlPlane(ctx *pulumi.Context, name string, args 
 			{Name: "CSR_PEM", Value: csr},
 			{Name: "DAYS", Value: strconv.Itoa(args.ValidityDays)},
 			{Name: "SANS", Value: subjectAltNames(args.DNSNames, args.IPAddresses)},
+			{Name: "GENERATION", Value: strconv.Itoa(args.Generation)},
 			{Name: "CA_CERT", Value: clusterCACert},
 			{Name: "CA_KEY", Value: clusterCAKey},
 		})
@@ -76,7 +77,7 @@ func (c *Certificate) signOnControlPlane(ctx *pulumi.Context, name string, args 
 		Connection: args.Signer,
 		Run:        fmt.Sprintf("sign %s generation %d", args.DNSNames[0], args.Generation),
 		Stdin:      stdin,
-	}, pulumi.Parent(c))
+	}, pulumi.Parent(c), pulumi.DependsOn(args.After))
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,8 @@ type Args struct {
 	DNSNames, IPAddresses []string
 	// Signer reaches a control-plane node that holds the cluster's CA key, for CACluster.
 	Signer remote.Connection
+	// After is what must be in the graph before that node is touched: its anchor.
+	After []pulumi.Resource
 	// Generation is raised to have the cluster's CA issue anew.
 	Generation int
 }

@@ -53,6 +53,8 @@ type PublicationArgs struct {
 	SSH      SSHTarget
 	// CA is what the registry's certificate is verified with, as PEM.
 	CA pulumi.StringInput
+	// After is what must be there first: the registry.
+	After []pulumi.Resource
 	// Build is what is published.
 	Build *Build
 	// Rollout is what asks for a new verification image when it changes; its digest becomes the image's tag.
@@ -83,7 +85,7 @@ func NewPublication(ctx *pulumi.Context, name string, args *PublicationArgs, opt
 		Summary: fmt.Sprintf("publish containerd %s to %s", args.Build.Version, args.Registry.Host),
 		Input:   request,
 		Secret:  true,
-	}, pulumi.Parent(p))
+	}, pulumi.Parent(p), pulumi.DependsOn(args.After))
 	if err != nil {
 		return nil, fmt.Errorf("describing the publication of containerd %s: %w", args.Build.Version, err)
 	}

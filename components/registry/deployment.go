@@ -23,7 +23,7 @@ const (
 )
 
 func (r *Registry) createDeployment(
-	ctx *pulumi.Context, name string, args *Args, secrets *secrets, image []pulumi.Resource,
+	ctx *pulumi.Context, name string, args *Args, secrets *secrets, after []pulumi.Resource,
 ) (*appsv1.Deployment, error) {
 	configMap, err := corev1.NewConfigMap(ctx, name+"-config", &corev1.ConfigMapArgs{
 		Metadata: r.metadata(appName + "-config"),
@@ -52,7 +52,7 @@ func (r *Registry) createDeployment(
 				Spec: r.podSpec(args, configMap, secrets),
 			},
 		},
-	}, pulumi.Parent(r), pulumi.DependsOn(image), pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "5m", Update: "5m", Delete: "3m"}))
+	}, pulumi.Parent(r), pulumi.DependsOn(after), pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "5m", Update: "5m", Delete: "3m"}))
 }
 
 func (r *Registry) podSpec(args *Args, configMap *corev1.ConfigMap, secrets *secrets) *corev1.PodSpecArgs {

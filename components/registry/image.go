@@ -27,7 +27,7 @@ func (r *Registry) importImage(ctx *pulumi.Context, name string, args *Args) ([]
 	}
 	upload, err := remote.NewCopy(ctx, name+"-image-upload", &remote.CopyArgs{
 		Connection: args.Connection, Source: args.Archive, Path: uploadPath,
-	}, pulumi.Parent(r))
+	}, pulumi.Parent(r), pulumi.DependsOn(args.After))
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (r *Registry) importImage(ctx *pulumi.Context, name string, args *Args) ([]
 		Connection: args.Connection,
 		Run:        "apply image " + args.Image,
 		Stdin:      pulumi.String(stdin),
-	}, pulumi.Parent(r), pulumi.DependsOn([]pulumi.Resource{upload}))
+	}, pulumi.Parent(r), pulumi.DependsOn(append([]pulumi.Resource{upload}, args.After...)))
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,8 @@ type Args struct {
 	Node string
 	// Connection reaches that node; used where Archive is given.
 	Connection remote.Connection
+	// After is what must be in the graph before that node is touched: its anchor.
+	After []pulumi.Resource
 	// Owner is the token of that node ("stack/node").
 	Owner string
 	// Image is the registry's own image.
@@ -90,7 +92,7 @@ func (r *Registry) create(ctx *pulumi.Context, name string, args *Args) error {
 	if err := r.createNamespace(ctx, name, args.Namespace); err != nil {
 		return err
 	}
-	image, err := r.importImage(ctx, name, args)
+	imported, err := r.importImage(ctx, name, args)
 	if err != nil {
 		return err
 	}
@@ -98,7 +100,7 @@ func (r *Registry) create(ctx *pulumi.Context, name string, args *Args) error {
 	if err != nil {
 		return err
 	}
-	deployment, err := r.createDeployment(ctx, name, args, secrets, image)
+	deployment, err := r.createDeployment(ctx, name, args, secrets, append(imported, args.After...))
 	if err != nil {
 		return err
 	}
