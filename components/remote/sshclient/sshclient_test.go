@@ -1,12 +1,7 @@
 package sshclient
 
 import (
-	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
-	"errors"
 	"io"
 	"net"
 	"strings"
@@ -15,7 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/crypto/ssh"
+
+	"berth/internal/sshtest"
 )
 
 const patience = 5 * time.Second
@@ -75,11 +71,11 @@ func TestDialRefuses(t *testing.T) {
 		change func(*Target)
 		want   string
 	}{
-		"another host key": {func(o *Target) { o.HostKey = publicLine(t, newKey(t).Public()) }, "host key mismatch"},
+		"another host key": {func(o *Target) { o.HostKey = sshtest.PublicLine(t, sshtest.NewKey(t)) }, "host key mismatch"},
 		"no host key":      {func(o *Target) { o.HostKey = "" }, "reading the host key"},
-		"another key":      {func(o *Target) { o.PrivateKey = openSSH(t, newKey(t), "") }, "unable to authenticate"},
+		"another key":      {func(o *Target) { o.PrivateKey = sshtest.PrivateKey(t, sshtest.NewKey(t), "") }, "unable to authenticate"},
 		"no key at all":    {func(o *Target) { o.PrivateKey = "secret words" }, "the private key is neither in PEM nor in OpenSSH form"},
-		"a passphrase":     {func(o *Target) { o.PrivateKey = openSSH(t, newKey(t), "secret words") }, "the private key has a passphrase"},
+		"a passphrase":     {func(o *Target) { o.PrivateKey = sshtest.PrivateKey(t, sshtest.NewKey(t), "secret words") }, "the private key has a passphrase"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -103,92 +99,21 @@ func TestNoKeyAndNoAgent(t *testing.T) {
 // newServer serves the commands of the tests and lets one key in.
 func newServer(t *testing.T) Target {
 	t.Helper()
-	host, login := newKey(t), newKey(t)
-	allowed, err := ssh.NewPublicKey(login.Public())
-	require.NoError(t, err)
-	config := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-		if bytes.Equal(key.Marshal(), allowed.Marshal()) {
-			return &ssh.Permissions{}, nil
+	server := sshtest.New(t, func(command string, session io.ReadWriter, stderr io.Writer) uint32 {
+		switch command {
+		case "echo":
+			_, _ = io.Copy(session, session)
+		case "fail":
+			_, _ = io.WriteString(stderr, "at work\nno room left\n")
+			return 3
+		case "silent":
+			return 3
+		case "flood":
+			_, _ = io.WriteString(session, strings.Repeat("x", 3*maxOutput))
+		case "hang":
+			<-t.Context().Done()
 		}
-		return nil, errors.New("unknown key")
-	}}
-	signer, err := ssh.NewSignerFromKey(host)
-	require.NoError(t, err)
-	config.AddHostKey(signer)
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go serve(conn, config)
-		}
-	}()
-	return Target{
-		Host: "127.0.0.1", Port: listener.Addr().(*net.TCPAddr).Port, User: "root",
-		PrivateKey: openSSH(t, login, ""), HostKey: publicLine(t, host.Public()),
-	}
-}
-
-func serve(conn net.Conn, config *ssh.ServerConfig) {
-	defer func() { _ = conn.Close() }()
-	_, channels, requests, err := ssh.NewServerConn(conn, config)
-	if err != nil {
-		return
-	}
-	go ssh.DiscardRequests(requests)
-	for channel := range channels {
-		session, requests, err := channel.Accept()
-		if err != nil {
-			return
-		}
-		for request := range requests {
-			var command struct{ Line string }
-			_ = ssh.Unmarshal(request.Payload, &command)
-			_ = request.Reply(true, nil)
-			var status uint32
-			switch command.Line {
-			case "echo":
-				_, _ = io.Copy(session, session)
-			case "fail":
-				_, _ = io.WriteString(session.Stderr(), "at work\nno room left\n")
-				status = 3
-			case "silent":
-				status = 3
-			case "flood":
-				_, _ = io.WriteString(session, strings.Repeat("x", 3*maxOutput))
-			case "hang":
-				continue
-			}
-			_, _ = session.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
-			_ = session.Close()
-		}
-	}
-}
-
-func newKey(t *testing.T) ed25519.PrivateKey {
-	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	require.NoError(t, err)
-	return key
-}
-
-func openSSH(t *testing.T, key ed25519.PrivateKey, passphrase string) string {
-	t.Helper()
-	block, err := ssh.MarshalPrivateKey(key, "")
-	if passphrase != "" {
-		block, err = ssh.MarshalPrivateKeyWithPassphrase(key, "", []byte(passphrase))
-	}
-	require.NoError(t, err)
-	return string(pem.EncodeToMemory(block))
-}
-
-func publicLine(t *testing.T, key any) string {
-	t.Helper()
-	public, err := ssh.NewPublicKey(key)
-	require.NoError(t, err)
-	return string(ssh.MarshalAuthorizedKey(public))
+		return 0
+	})
+	return Target{Host: "127.0.0.1", Port: server.Port, User: "root", PrivateKey: server.PrivateKey, HostKey: server.HostKey}
 }
