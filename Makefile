@@ -23,8 +23,9 @@ test: packages lint unit e2e ## lint, unit and script tests, then the end-to-end
 .PHONY: lint
 lint: packages ## golangci-lint in every module, shellcheck
 	for module in $(MODULES); do (cd $$module && go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
-	shellcheck -s sh scripts/*.sh
-	shellcheck .ci/run
+	shellcheck -s sh scripts/*.sh scripts/operator/*.sh
+	shellcheck .ci/run .ci/packages
+	shellcheck --exclude SC2016 lab/demo.sh
 
 .PHONY: fmt
 fmt: ## format the Go code

@@ -6,25 +6,30 @@ cd "$(dirname "$0")/.."
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 show() { printf '$ %s\n' "$*"; "$@"; }
 fails() { printf '$ %s\n' "$*"; if "$@"; then echo "this was expected to fail" >&2; exit 1; fi; }
-on() { # NODE COMMAND...: run on a node as root
-  local node=$1
-  shift
-  ssh -q -i "$BERTH_LAB_SSH_KEY" -o UserKnownHostsFile="$BERTH_LAB_KNOWN_HOSTS" "root@${address[$node]}" "$@"
+on() { # NODE COMMAND: run on a node as root
+  ssh -q -i lab/.state/ssh/id_ed25519 -o UserKnownHostsFile="$scratch/known_hosts" "root@$1" "$2"
 }
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 
 say "A kubeadm cluster of three systemd machines"
 go -C lab run . up
 # shellcheck source=/dev/null
 eval "$(go -C lab run . env)"
-declare -A address=([master1]=10.99.0.11 [worker1]=10.99.0.12 [worker2]=10.99.0.13)
 stack=(--stack lab --non-interactive)
+for i in 0 1 2; do
+  key=$(pulumi config get --stack lab --path "berth:nodes[$i].hostKey")
+  printf '%s,%s %s\n' "$(pulumi config get --stack lab --path "berth:nodes[$i].name")" \
+    "$(pulumi config get --stack lab --path "berth:nodes[$i].address")" "$key"
+done > "$scratch/known_hosts"
 show kubectl get nodes -o wide
 
 say "The problem: a name without a port is dialled on 443, where nothing listens"
-hosts=$(on worker1 'cat /etc/hosts')
-on worker1 'echo "10.99.0.12 Yuan.com" >> /etc/hosts'
-fails on worker1 'crictl pull --creds Yuan:Abcd123456 Yuan.com/nginx:v1 2>&1 | grep -o "dial tcp.*" ; exit 1'
-printf '%s\n' "$hosts" | on worker1 'cat > /etc/hosts'
+worker1=10.99.0.12
+on $worker1 'cp -a /etc/hosts /run/hosts && echo "10.99.0.12 Yuan.com" >> /etc/hosts'
+fails on $worker1 'crictl pull --creds Yuan:Abcd123456 Yuan.com/nginx:v1 2>&1 | tail -n 1 | grep -o "failed to do request.*"; exit 1'
+on $worker1 'cp -a /run/hosts /etc/hosts'
 
 say "What berth would do"
 show pulumi preview "${stack[@]}"
@@ -33,10 +38,10 @@ say "Do it"
 show pulumi up --yes --skip-preview "${stack[@]}"
 
 say "Push an image to the NodePort with a standard client"
-ca=$(mktemp -d)
-trap 'rm -rf "$ca"' EXIT
-pulumi stack output ca "${stack[@]:0:2}" > "$ca/ca.crt"
-show skopeo copy --dest-creds Yuan:Abcd123456 --dest-cert-dir "$ca" "oci-archive:$BERTH_LAB_TEST_IMAGE" docker://10.99.0.11:30443/nginx:v1
+mkdir "$scratch/certs"
+pulumi stack output ca --stack lab > "$scratch/certs/ca.crt"
+show skopeo copy --insecure-policy --dest-creds Yuan:Abcd123456 --dest-cert-dir "$scratch/certs" \
+  oci-archive:lab/.state/nginx.tar docker://10.99.0.11:30443/nginx:v1
 
 say "A pod by plain name on every node"
 for node in master1 worker1 worker2; do
@@ -61,5 +66,5 @@ show pulumi up --yes --skip-preview "${stack[@]}" --expect-no-changes
 say "Take it all back"
 kubectl delete pod demo-master1 demo-worker1 demo-worker2 --wait=true
 show pulumi destroy --yes --skip-preview "${stack[@]}"
-show on worker1 'readlink /proc/$(systemctl show -p MainPID --value containerd)/exe; cat /etc/hosts'
+show on $worker1 'readlink /proc/$(systemctl show -p MainPID --value containerd)/exe; cat /etc/hosts'
 say "The lab still runs: make lab-down removes it, make demo does all of this again"

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 const (
@@ -164,7 +165,9 @@ func (n *node) command(s Script, verb string, vars []Var) *exec.Cmd {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	cmd := exec.CommandContext(n.t.Context(), n.shell[0], append(n.shell[1:], "-s", "--", verb, "a", "summary")...)
+	// The id of the script's process group is left for those who kill it.
+	args := slices.Concat([]string{"-c", `echo $$ >"$SIM/main"; exec "$@"`, "sh"}, n.shell, []string{"-s", "--", verb, "a", "summary"})
+	cmd := exec.CommandContext(n.t.Context(), "/bin/sh", args...)
 	cmd.Stdin = strings.NewReader(in)
 	cmd.Env = append([]string{"PATH=" + n.path + ":" + os.Getenv("PATH"), "FAKE=" + n.root, "SIM=" + n.sim}, n.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -323,8 +326,16 @@ const testPassword = `Abcd"12\3'456`
 
 func containerdVars(owner, digest string, change ...Var) []Var {
 	return changed([]Var{
-		{"OWNER", owner}, {"VERSION", testVersion}, {"DIGEST", digest}, {"ARTIFACT", "berth/containerd"}, {"REGISTRY_HOST", "Yuan.com"},
-		{"NODE_PORT", "30443"}, {"NODE_IP", "10.99.0.12"}, {"PULL_USER", "Yuan"}, {"PULL_PASSWORD", testPassword}, {"CA_PEM", testCA},
+		{"OWNER", owner},
+		{"VERSION", testVersion},
+		{"DIGEST", digest},
+		{"ARTIFACT", "berth/containerd"},
+		{"REGISTRY_HOST", "Yuan.com"},
+		{"NODE_PORT", "30443"},
+		{"NODE_IP", "10.99.0.12"},
+		{"PULL_USER", "Yuan"},
+		{"PULL_PASSWORD", testPassword},
+		{"CA_PEM", testCA},
 		{"TRUST", "containerd"},
 	}, change)
 }
@@ -335,4 +346,49 @@ func changed(vars, change []Var) []Var {
 		vars[i] = c
 	}
 	return vars
+}
+
+const owner = "dev/n1"
+
+// eachShell runs a test on a fresh node for each shell that nodes have.
+func eachShell(t *testing.T, test func(t *testing.T, n *node)) {
+	t.Helper()
+	for name, argv := range shells(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newNode(t, argv))
+		})
+	}
+}
+
+// install does what an up does.
+func (n *node) install() {
+	n.t.Helper()
+	digest := n.publish(containerdScript(testVersion, 0, "cri"))
+	n.run(Anchor, "preflight", anchorVars(owner))
+	n.run(Base, "apply", baseVars(owner))
+	n.run(Containerd, "apply", containerdVars(owner, digest))
+}
+
+func (n *node) waitFor(ready func() bool) {
+	n.t.Helper()
+	for range 400 {
+		if ready() {
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	n.t.Fatal("waited in vain")
+}
+
+func (n *node) must(err error) {
+	n.t.Helper()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *node) config(text string) {
+	n.t.Helper()
+	n.write("etc/containerd/config.toml", "version = 2\n"+text+"\n", 0o644)
 }

@@ -46,7 +46,7 @@ containerd_back() {
 
 remove() {
 	have flock || die "flock is missing: install util-linux"
-	# Longer than any apply holds the lock: all its waits together stay below 840 s.
+	# Longer than any apply holds the lock: all its waits together stay below 870 s.
 	lock 900 remove
 	HOLDER=$(mf_get owner)
 	[ -z "$OWNER" ] || [ -z "$HOLDER" ] || [ "$OWNER" = "$HOLDER" ] || {

@@ -58,8 +58,11 @@ func request(t *testing.T) string {
 
 func signVars(csr string, change ...Var) []Var {
 	return changed([]Var{
-		{"CSR_PEM", csr}, {"DAYS", "5000"}, {"SANS", "DNS:Yuan.com,DNS:*.example.com,IP:10.99.0.11,IP:fd00::1"},
-		{"CA_CERT", "/etc/kubernetes/pki/ca.crt"}, {"CA_KEY", "/etc/kubernetes/pki/ca.key"},
+		{"CSR_PEM", csr},
+		{"DAYS", "5000"},
+		{"SANS", "DNS:Yuan.com,DNS:*.example.com,IP:10.99.0.11,IP:fd00::1"},
+		{"CA_CERT", "/etc/kubernetes/pki/ca.crt"},
+		{"CA_KEY", "/etc/kubernetes/pki/ca.key"},
 	}, change)
 }
 

@@ -89,7 +89,7 @@ func TestTrustFamilies(t *testing.T) {
 // TestTrustDebian runs the real update-ca-certificates in a fake root, with a hook as Java's.
 func TestTrustDebian(t *testing.T) {
 	t.Parallel()
-	real, err := exec.LookPath("/usr/sbin/update-ca-certificates")
+	tool, err := exec.LookPath("/usr/sbin/update-ca-certificates")
 	if err != nil {
 		t.Skip("no Debian here")
 	}
@@ -111,7 +111,7 @@ func TestTrustDebian(t *testing.T) {
 		n.mkdir("etc/ssl/certs")
 		n.write("etc/ca-certificates/update.d/java", "#!/bin/sh\ncat >>\"$SIM/java\"\n", 0o755)
 		n.setSim("java", "")
-		n.stub("update-ca-certificates", `exec `+real+` --certsconf "$FAKE/etc/ca-certificates.conf" --certsdir "$FAKE/usr/share/ca-certificates" `+
+		n.stub("update-ca-certificates", `exec `+tool+` --certsconf "$FAKE/etc/ca-certificates.conf" --certsdir "$FAKE/usr/share/ca-certificates" `+
 			`--localcertsdir "$FAKE/usr/local/share/ca-certificates" --etccertsdir "$FAKE/etc/ssl/certs" --hooksdir "$FAKE/etc/ca-certificates/update.d" "$@"`)
 		cmd := n.command(Anchor, "x", anchorVars(owner))
 		cmd.Args, cmd.Path = []string{"update-ca-certificates"}, n.path+"/update-ca-certificates"

@@ -12,6 +12,7 @@ func (c *checker) checkRollout(p *place) {
 		}
 	})
 	if !batchForm.MatchString(c.cfg.Rollout.Batch) {
-		c.bad(p.child("batch"), "%s is neither a number from 1 nor a percentage from 1%% to 100%%; write for instance batch: 25%%", show(c.cfg.Rollout.Batch))
+		c.bad(p.child("batch"), "%s is neither a number from 1 nor a percentage from 1%% to 100%%; write for instance batch: 25%%",
+			show(c.cfg.Rollout.Batch))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -65,19 +66,20 @@ func (b *Builder) Say(format string, args ...any) {
 func Key(paths []string, words ...string) (string, error) {
 	h := sha256.New()
 	for _, path := range paths {
-		err := filepath.WalkDir(path, func(file string, d os.DirEntry, err error) error {
+		// A file is the only thing in a tree of its own.
+		tree, root := os.DirFS(path), "."
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			tree, root = os.DirFS(filepath.Dir(path)), filepath.Base(path)
+		}
+		err := fs.WalkDir(tree, root, func(file string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
 			}
-			relative, err := filepath.Rel(path, file)
+			content, err := fs.ReadFile(tree, file)
 			if err != nil {
 				return err
 			}
-			content, err := os.ReadFile(file)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(h, "%q %d\n", relative, len(content))
+			fmt.Fprintf(h, "%q %d\n", file, len(content))
 			h.Write(content)
 			return nil
 		})

@@ -71,8 +71,12 @@ func (b *Builder) Base(ctx context.Context) (string, error) {
 			}
 		}
 		_, err = run.Output(ctx, run.Command{
-			Args: []string{"debootstrap", "--variant=minbase", "--include=" + strings.Join(nodePackages, ","), Suite, base + ".new", mirror},
-			Env:  proxy, Log: b.Verbose,
+			Args: []string{
+				// Namespaces of its own: what it mounts and starts is gone with it, also when it is killed.
+				"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+				"debootstrap", "--variant=minbase", "--include=" + strings.Join(nodePackages, ","), Suite, base + ".new", mirror,
+			},
+			Env: proxy, Log: b.Verbose,
 		})
 		if err != nil {
 			return err

@@ -47,10 +47,7 @@ func (b *Builder) Registry(ctx context.Context) error {
 // goBuild builds packages of the module in the folder name into BinDir, with the variables in set given at link time.
 func (b *Builder) goBuild(ctx context.Context, name string, set []string, packages ...string) error {
 	dir := filepath.Join(b.Source, name)
-	ldflags := "-s -w"
-	for _, s := range set {
-		ldflags += " -X " + s
-	}
+	ldflags := "-s -w -X " + strings.Join(set, " -X ")
 	key, err := Key([]string{dir}, append([]string{runtime.Version(), runtime.GOARCH, ldflags}, packages...)...)
 	if err != nil {
 		return err

@@ -1,13 +1,17 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/lab/machine"
 )
@@ -119,15 +123,18 @@ func TestLoadSaysHowToMakeACluster(t *testing.T) {
 func TestLockKeepsASecondRunOut(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	unlock, err := lock(dir)
+	unlock, err := lock(t.Context(), dir, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lock(dir); err == nil {
-		t.Error("two runs hold the lock")
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	var said strings.Builder
+	if _, err := lock(ctx, dir, &said); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(said.String(), "waiting") {
+		t.Errorf("the second run got %v and said %q", err, said.String())
 	}
-	unlock()
-	unlock, err = lock(dir)
+	time.AfterFunc(200*time.Millisecond, unlock)
+	unlock, err = lock(t.Context(), dir, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,8 +26,9 @@ var sysctls = []string{
 	"kernel/keys/root_maxbytes", "kernel/keys/root_maxkeys", "kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "vm/panic_on_oom",
 }
 
-// lock keeps two runs from working on the state folder at the same time. The kernel lets go of it when the process ends, however it ends.
-func lock(dir string) (func(), error) {
+// lock keeps two runs from working on the state folder at the same time: it waits, and says so on progress, until the other is done.
+// The kernel lets go of the lock when a process ends, however it ends.
+func lock(ctx context.Context, dir string, progress io.Writer) (func(), error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("creating the state folder: %w", err)
 	}
@@ -33,11 +36,26 @@ func lock(dir string) (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the state folder: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("locking the state folder %s: another lab command is at work there (%w)", dir, err)
+	for waiting := false; ; {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			_ = f.Close()
+			return nil, fmt.Errorf("locking the state folder: %w", err)
+		}
+		if !waiting {
+			fmt.Fprintf(progress, "lab: waiting for another lab command to finish with %s\n", dir)
+			waiting = true
+		}
+		select {
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, fmt.Errorf("waiting for another lab command to finish with %s: %w", dir, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	return func() { _ = f.Close() }, nil
 }
 
 // claim records that this host's lab is the one in dir.
@@ -86,7 +104,7 @@ func Down(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := lock(o.Dir)
+	unlock, err := lock(ctx, o.Dir, o.Progress)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lock(o.Dir)
+	unlock, err := lock(ctx, o.Dir, o.Progress)
 	if err != nil {
 		return nil, err
 	}
@@ -132,12 +132,18 @@ func (c *Cluster) resume(ctx context.Context) error {
 	if err := claim(c.Dir); err != nil {
 		return err
 	}
+	started := time.Now()
+	off := []string{}
 	for _, n := range c.Nodes {
+		if n.Running() {
+			continue
+		}
+		off = append(off, n.Name)
 		if err := n.Start(ctx); err != nil {
 			return err
 		}
 	}
-	return c.waitReady(ctx)
+	return c.waitReady(ctx, started, off...)
 }
 
 func (c *Cluster) createMachines(ctx context.Context, b *build.Builder, root string) error {
@@ -182,6 +188,8 @@ func (c *Cluster) createMachines(ctx context.Context, b *build.Builder, root str
 func (c *Cluster) createMachine(ctx context.Context, n *Node, root, key string) error {
 	spec := machine.Spec{
 		Template:      root,
+		SharedDir:     rootfs.SharedDir(root),
+		Shared:        rootfs.Shared,
 		Address:       netip.PrefixFrom(netip.MustParseAddr(n.Address), network.Prefix.Bits()),
 		Gateway:       network.Prefix.Addr(),
 		Hosts:         map[string]netip.Addr{},
@@ -269,15 +277,16 @@ func (c *Cluster) joinNodes(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.waitReady(ctx)
+	return c.waitReady(ctx, time.Time{})
 }
 
-// waitReady returns when every node is ready and pods can be made.
-func (c *Cluster) waitReady(ctx context.Context) error {
+// waitReady returns when every node is ready and pods can be made. The started nodes must have been heard of since then: Kubernetes
+// takes a node that went off for ready for another 40 seconds.
+func (c *Cluster) waitReady(ctx context.Context, since time.Time, started ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
 	for {
-		err := c.checkReady(ctx)
+		err := c.checkReady(ctx, since, started)
 		if err == nil {
 			return nil
 		}
@@ -289,7 +298,16 @@ func (c *Cluster) waitReady(ctx context.Context) error {
 	}
 }
 
-func (c *Cluster) checkReady(ctx context.Context) error {
+func (c *Cluster) checkReady(ctx context.Context, since time.Time, started []string) error {
+	for _, name := range started {
+		renewed, err := c.Kubectl(ctx, "--namespace=kube-node-lease", "get", "lease", name, "--output=jsonpath={.spec.renewTime}")
+		if err != nil {
+			return err
+		}
+		if t, err := time.Parse(time.RFC3339Nano, renewed); err != nil || t.Before(since) {
+			return fmt.Errorf("node %s was last heard of at %q", name, renewed)
+		}
+	}
 	for _, args := range [][]string{
 		{"wait", "--for=condition=Ready", "--timeout=20s", "nodes/" + c.Nodes[0].Name, "nodes/" + c.Nodes[1].Name, "nodes/" + c.Nodes[2].Name},
 		{"--namespace=default", "get", "serviceaccount", "default"},

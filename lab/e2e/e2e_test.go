@@ -20,22 +20,22 @@ const (
 	registryHost = "Yuan.com"
 	registryUser = "Yuan"
 	imagesPath   = "/home/docker-registry/images"
-	pullSecret   = "berth-pull" //nolint:gosec // a name
+	pullSecret   = "berth-pull"
 	firstPort    = 30443
 	secondPort   = 30444
 	// Passwords that nobody else could have put into a process list.
-	firstPassword  = "Abcd123456"    //nolint:gosec // the seed case's
-	secondPassword = "Efgh654321-e2" //nolint:gosec // of this test
+	firstPassword  = "Abcd123456"
+	secondPassword = "Efgh654321-e2"
 )
 
 // TestEndToEnd walks through what berth promises, one subtest a point. The points build on each other, but each brings the stack to
 // the state that it needs, so that one can be run alone.
-func TestEndToEnd(t *testing.T) {
+func TestEndToEnd(t *testing.T) { //nolint:paralleltest // one cluster, one order
 	if testing.Short() {
 		t.Skip("needs root, a cluster and minutes")
 	}
 	s := newSuite(t)
-	for _, point := range []struct {
+	for _, point := range []struct { //nolint:paralleltest // the points build on each other
 		name  string
 		check func(*suite, *testing.T)
 	}{
@@ -66,30 +66,29 @@ type suite struct {
 	units   map[string]string   // containerd's unit on every node
 	objects map[string]bool     // the cluster before the first up
 
-	up       bool // the stack stands, as far as the test knows
-	failed   bool // the last up of needUp failed: the points that need it do not try again
-	port     int
-	password string
-	archive  string       // nginx:v1 as an OCI archive
-	checkout string       // a second checkout of the project, made when it is needed
-	cleanup  func(func()) // runs at the end of the whole test
+	up        bool // the stack stands, as far as the test knows
+	failed    bool // the last up of needUp failed: the points that need it do not try again
+	port      int
+	password  string
+	archive   string // nginx:v1 as an OCI archive
+	temporary string // a folder that lives as long as the whole test
+	checkout  string // a second checkout of the project, made when it is needed
 }
 
 func newSuite(t *testing.T) *suite {
 	t.Helper()
 	c := startLab(t)
-	s := &suite{cluster: c, project: c.Project, port: firstPort, password: firstPassword, archive: c.NginxArchive}
+	s := &suite{cluster: c, project: c.Project, port: firstPort, password: firstPassword, archive: c.NginxArchive, temporary: t.TempDir()}
 	env := append(os.Environ(), c.Env()...)
 	s.leaks = watchLeaks(t)
 	// The test changes a copy of the stack's config: the lab's own stays as the lab wrote it.
-	config := filepath.Join(t.TempDir(), "Pulumi.lab.yaml")
+	config := filepath.Join(s.temporary, "Pulumi.lab.yaml")
 	written, err := os.ReadFile(filepath.Join(c.Project, "stacks", "Pulumi.lab.yaml"))
 	check(t, err)
 	check(t, os.WriteFile(config, written, 0o600))
 	s.pulumi = &pulumiCLI{dir: c.Project, config: config, stack: stackName, env: env, leaks: s.leaks}
 	s.kube = &kubectl{env: env}
 
-	s.cleanup = t.Cleanup
 	s.removeTraces(t)
 	t.Cleanup(func() { s.removeTraces(t) })
 	s.clean, s.units = s.snapshots(t), map[string]string{}
@@ -103,8 +102,16 @@ func newSuite(t *testing.T) *suite {
 // startLab returns the lab that runs, or starts one.
 func startLab(t *testing.T) *cluster.Cluster {
 	t.Helper()
-	// Up leaves a lab that runs as it is, and sees to it that its parts are there.
-	c, err := cluster.Up(t.Context(), cluster.Options{Dir: os.Getenv("BERTH_LAB"), Progress: os.Stderr})
+	dir := os.Getenv("BERTH_LAB")
+	if dir == "" {
+		dir = "../.state"
+	}
+	c, err := cluster.Load(dir)
+	if err == nil {
+		return c
+	}
+	t.Logf("starting the lab: %v", err)
+	c, err = cluster.Up(t.Context(), cluster.Options{Dir: dir, Progress: os.Stderr})
 	check(t, err)
 	return c
 }

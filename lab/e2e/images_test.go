@@ -94,9 +94,10 @@ done
 crictl images -q >/dev/null`)
 }
 
-// pulledOnEveryNode has the kubelet of every node pull by plain name, nothing of the image being there yet.
-func (s *suite) pulledOnEveryNode(t *testing.T, ref string) {
+// pulledOnEveryNode has the kubelet of every node pull nginx:v1 by plain name, nothing of the image being there yet.
+func (s *suite) pulledOnEveryNode(t *testing.T) {
 	t.Helper()
+	const ref = registryHost + "/nginx:v1"
 	var pods []pod
 	for _, n := range s.cluster.Nodes {
 		s.removeImages(t, n)

@@ -61,7 +61,7 @@ func (s *suite) hostAddress(t *testing.T) string {
 	// Nothing is sent by this dial: it asks the routing table.
 	c, err := net.Dial("udp", s.cluster.Nodes[0].Address+":9")
 	check(t, err)
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	return c.LocalAddr().(*net.UDPAddr).IP.String()
 }
 

@@ -46,7 +46,7 @@ func (s *suite) firstUp(t *testing.T) {
 		s.kube.remove(t, w.name)
 	}
 
-	s.pulledOnEveryNode(t, registryHost+"/nginx:v1")
+	s.pulledOnEveryNode(t)
 	for _, n := range s.cluster.Nodes {
 		s.fourCommands(t, n)
 	}
@@ -78,7 +78,7 @@ func (s *suite) fourCommands(t *testing.T, n *cluster.Node) {
 	}
 	s.removeImages(t, n)
 	// Without credentials the registry refuses: the pulls above did use them.
-	contains(t, "a pull without credentials", fails(t, n, "crictl pull "+registryHost+"/nginx:v1"), "401 Unauthorized")
+	contains(t, "a pull without credentials", fails(t, n, "crictl pull "+registryHost+"/nginx:v1"), "authorization failed")
 }
 
 // otherHostsDial443: for names that berth was not asked for, the patched programs do what the stock ones do.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -26,7 +27,7 @@ func (s *suite) noChange(t *testing.T) {
 		elsewhere := *s.pulumi
 		elsewhere.dir = s.secondCheckout(t)
 		cache := t.TempDir()
-		elsewhere.env = append(elsewhere.env[:len(elsewhere.env):len(elsewhere.env)], "BERTH_CACHE="+cache)
+		elsewhere.env = slices.Concat(elsewhere.env, []string{"BERTH_CACHE=" + cache})
 		elsewhere.must(t, "preview", "--expect-no-changes")
 		elsewhere.must(t, "up", "--yes", "--skip-preview", "--expect-no-changes")
 		s.untouched(t, before)
@@ -86,12 +87,12 @@ func relay(t *testing.T, address string) string {
 				return
 			}
 			go func() {
-				defer in.Close()
+				defer func() { _ = in.Close() }()
 				out, err := net.Dial("tcp", address)
 				if err != nil {
 					return
 				}
-				defer out.Close()
+				defer func() { _ = out.Close() }()
 				go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
 				_, _ = io.Copy(in, out)
 			}()
@@ -106,8 +107,7 @@ func (s *suite) secondCheckout(t *testing.T) string {
 	if s.checkout != "" {
 		return s.checkout
 	}
-	dir, err := os.MkdirTemp("", "checkout")
-	check(t, err)
+	dir := filepath.Join(s.temporary, "checkout")
 	list, err := exec.CommandContext(t.Context(), "git", "-C", s.project, "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
 	check(t, err)
 	files := strings.Split(strings.Trim(string(list), "\x00"), "\x00")
@@ -123,6 +123,5 @@ func (s *suite) secondCheckout(t *testing.T) string {
 		check(t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
 	}
 	s.checkout = dir
-	s.cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }

@@ -52,7 +52,7 @@ func (s *suite) changePort(t *testing.T) {
 	if now := s.builds(t); now != built {
 		t.Errorf("containerd was built again:\nbefore %s\nafter  %s", built, now)
 	}
-	s.pulledOnEveryNode(t, registryHost+"/nginx:v1")
+	s.pulledOnEveryNode(t)
 	address := net.JoinHostPort(s.node(t, "master1").Address, strconv.Itoa(old))
 	if c, err := net.DialTimeout("tcp", address, time.Second); err == nil {
 		_ = c.Close()
@@ -81,7 +81,7 @@ func (s *suite) changePassword(t *testing.T) {
 	daemons := s.containerds(t)
 	s.setPassword(t, secondPassword)
 	s.pulumi.must(t, "up", "--yes", "--skip-preview", "--diff")
-	s.pulledOnEveryNode(t, registryHost+"/nginx:v1")
+	s.pulledOnEveryNode(t)
 	for _, n := range s.cluster.Nodes {
 		if now := containerdOf(t, n); now != daemons[n.Name] {
 			t.Errorf("containerd on %s was %+v and is %+v", n.Name, daemons[n.Name], now)

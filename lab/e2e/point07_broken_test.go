@@ -29,7 +29,7 @@ func (s *suite) brokenContainerd(t *testing.T) {
 	other := s.otherVersion(t, current)
 
 	broken := *s.pulumi
-	broken.env = append(broken.env[:len(broken.env):len(broken.env)], "BERTH_CACHE="+s.brokenCache(t, other))
+	broken.env = slices.Concat(broken.env, []string{"BERTH_CACHE=" + s.brokenCache(t, other)})
 	s.pulumi.set(t, "berth:containerd.version", other, false)
 	r := broken.mustFail(t, "up", "--yes", "--skip-preview")
 	contains(t, "the output of up", r.text(), lastWords, "berth.", before["worker1"].exe+" runs again")
@@ -53,7 +53,7 @@ func (s *suite) brokenContainerd(t *testing.T) {
 	for _, name := range restarted {
 		contains(t, "the output of up", r.text(), "node-"+name+"-containerd")
 	}
-	s.pulledOnEveryNode(t, registryHost+"/nginx:v1")
+	s.pulledOnEveryNode(t)
 
 	s.pulumi.set(t, "berth:containerd.version", current, false)
 	s.pulumi.must(t, "up", "--yes", "--skip-preview")
@@ -62,7 +62,7 @@ func (s *suite) brokenContainerd(t *testing.T) {
 			t.Errorf("after a good up %s runs %s, want %s", n.Name, now.exe, before[n.Name].exe)
 		}
 	}
-	s.pulledOnEveryNode(t, registryHost+"/nginx:v1")
+	s.pulledOnEveryNode(t)
 	s.pulumi.must(t, "preview", "--expect-no-changes")
 }
 
@@ -101,7 +101,8 @@ func (s *suite) brokenCache(t *testing.T, version string) string {
 	request, err := json.Marshal(map[string]string{"version": version, "arch": "amd64"})
 	check(t, err)
 	cmd := exec.Command("go", "run", "./components/containerd/cmd/build")
-	cmd.Dir, cmd.Env, cmd.Stdin = s.project, append(s.pulumi.env[:len(s.pulumi.env):len(s.pulumi.env)], "BERTH_CACHE="+cache), bytes.NewReader(request)
+	cmd.Dir, cmd.Stdin = s.project, bytes.NewReader(request)
+	cmd.Env = slices.Concat(s.pulumi.env, []string{"BERTH_CACHE=" + cache})
 	var output lockedBuffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

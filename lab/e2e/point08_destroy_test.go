@@ -112,6 +112,11 @@ func (s *suite) destroyAfterKill(t *testing.T, all bool) {
 	}
 	s.pulumi.must(t, "destroy", "--yes", "--skip-preview")
 	s.up = false
+	// Pulumi keeps a note of what it was doing, until it is told otherwise.
+	s.pulumi.must(t, "refresh", "--yes", "--skip-preview", "--clear-pending-creates")
+	if state := s.pulumi.export(t); strings.Contains(state, "pending_operations") {
+		t.Errorf("the state still has pending operations:\n%s", state)
+	}
 	// Nothing may come after the destroy.
 	eventually(t, time.Minute, func() string {
 		if left := steps("apply"); len(left) > 0 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func (s *suite) badConfig(t *testing.T) {
 	state := t.TempDir()
 	bad := &pulumiCLI{
 		dir: project, stack: "bad", leaks: s.leaks, config: filepath.Join(project, "stacks", "Pulumi.bad.yaml"),
-		env: append(s.pulumi.env[:len(s.pulumi.env):len(s.pulumi.env)], "PULUMI_BACKEND_URL=file://"+state),
+		env: slices.Concat(s.pulumi.env, []string{"PULUMI_BACKEND_URL=file://" + state}),
 	}
 	if r := bad.run(t, "", "stack", "init"); r.err != nil {
 		t.Fatalf("pulumi stack init: %v\n%s", r.err, r.text())
@@ -59,11 +60,11 @@ var badConfigs = []struct {
   berth:certificate: {ca: pem, caCert: nonsense, caKey: nonsense}
   berth:containerd: {version: 2.0}
   berth:ssh: {user: root, privateKey: nonsense}
-  berth:regsitry: {host: Yuan.com}
+  berth:registries: {host: Yuan.com}
   berth:nodes:
     - {name: master1, address: 10.0.0.300, hostKey: ` + goodKey + `}
     - {name: worker1, address: 10.0.0.2}
-    - {name: worker2, address: 10.0.0.2, hostKey: ` + goodKey + `, adress: 10.0.0.4}
+    - {name: worker2, address: 10.0.0.2, hostKey: ` + goodKey + `, addresses: 10.0.0.4}
 `, []string{
 		" mistakes in ",
 		"berth:registry.nodePort", "30000", "32767",
@@ -72,11 +73,11 @@ var badConfigs = []struct {
 		"berth:certificate.caCert", "berth:certificate.caKey",
 		"berth:containerd.version", "quote",
 		"berth:ssh.privateKey",
-		"berth:regsitry",
+		"berth:registries",
 		"berth:nodes[0].address", "10.0.0.300",
 		"berth:nodes[1].hostKey",
 		"berth:nodes[2].address",
-		"berth:nodes[2].adress",
+		"berth:nodes[2].addresses",
 	}},
 	{"not-a-version", `  berth:registry: {host: Yuan.com, node: master1, password: Abcd123456}
   berth:containerd: {version: newest}
@@ -106,8 +107,8 @@ func (s *suite) badConnection(t *testing.T, bad *pulumiCLI, salt string) {
 		want               []string
 	}{
 		{"wrong-key", otherKey, worker1.Address, worker1.HostKey, []string{"unable to authenticate"}},
-		{"wrong-host-key", key, worker1.Address, worker2.HostKey, []string{"host key"}},
-		{"no-machine", key, s.freeAddress(t), worker1.HostKey, []string{"dial"}},
+		{"wrong-host-key", key, worker1.Address, worker2.HostKey, []string{"host key mismatch"}},
+		{"no-machine", key, s.freeAddress(t), worker1.HostKey, []string{"dial tcp " + s.freeAddress(t) + ":22"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			check(t, os.WriteFile(bad.config, []byte(salt+"config:\n"+fmt.Sprintf(`  berth:registry: {host: Yuan.com, node: worker1}

@@ -40,7 +40,7 @@ func (p *pulumiCLI) command(ctx context.Context, args ...string) *exec.Cmd {
 	full := append([]string{}, args...)
 	full = append(full, "--stack", p.stack, "--color", "never", "--non-interactive")
 	switch args[0] {
-	case "up", "preview", "destroy", "config":
+	case "up", "preview", "destroy", "refresh", "config":
 		full = append(full, "--config-file", p.config)
 	}
 	cmd := exec.CommandContext(ctx, "pulumi", full...)

@@ -3,6 +3,7 @@ package machine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -108,7 +109,7 @@ func inherit(dir, file string) error {
 		return nil
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, file), value, 0o644)
+		err = os.WriteFile(filepath.Join(dir, file), value, 0o644) //nolint:gosec // The folder is one that was just made.
 	}
 	if err != nil {
 		return fmt.Errorf("preparing control group %s: %w", dir, err)
@@ -172,11 +173,12 @@ func killCgroups(name string) error {
 // processesBelow returns the processes in the group dir and all groups below it.
 func processesBelow(dir string) []int {
 	var pids []int
-	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+	groups := os.DirFS(dir)
+	_ = fs.WalkDir(groups, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.Name() != "cgroup.procs" {
 			return nil //nolint:nilerr // A group that vanishes while it is read has no processes left.
 		}
-		data, _ := os.ReadFile(path)
+		data, _ := fs.ReadFile(groups, path)
 		for field := range strings.FieldsSeq(string(data)) {
 			if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
 				pids = append(pids, pid)

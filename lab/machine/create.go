@@ -22,6 +22,8 @@ import (
 // Spec says what a new machine is like.
 type Spec struct {
 	Template      string       // root filesystem that is copied
+	SharedDir     string       // folder with further parts of it, which no machine changes: they are hard-linked where that is possible
+	Shared        []string     // the parts, by their paths in SharedDir and in the root
 	Address       netip.Prefix // its address, with the length of the network
 	Gateway       netip.Addr
 	Routes        []Route
@@ -42,6 +44,19 @@ func (m *Machine) Create(ctx context.Context, s Spec) error {
 	}
 	if err := run.Do(ctx, "cp", "--archive", "--reflink=auto", s.Template, m.Root()); err != nil {
 		return fmt.Errorf("creating machine %s: %w", m.Name, err)
+	}
+	for _, part := range s.Shared {
+		from, to := filepath.Join(s.SharedDir, part), filepath.Join(m.Root(), part)
+		if run.Do(ctx, "cp", "--archive", "--link", from, to) == nil {
+			continue
+		}
+		// Links do not reach across filesystems.
+		if err := os.RemoveAll(to); err != nil {
+			return fmt.Errorf("creating machine %s: %w", m.Name, err)
+		}
+		if err := run.Do(ctx, "cp", "--archive", "--reflink=auto", from, to); err != nil {
+			return fmt.Errorf("creating machine %s: %w", m.Name, err)
+		}
 	}
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // Never fails.

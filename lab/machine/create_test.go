@@ -84,3 +84,56 @@ func TestNewSSHKeyIsAPair(t *testing.T) {
 		t.Errorf("public key %q does not belong to the private one", public)
 	}
 }
+
+func TestCreateLinksSharedPartsAndCopiesTheRest(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for path, content := range map[string]string{
+		"template/etc/hostname": "template", "template/usr/bin/tool": "tool", "shared/var/blobs/a": "blob",
+	} {
+		if err := WriteFile(filepath.Join(dir, path), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "template/var"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	m := &Machine{Name: "master1", Dir: filepath.Join(dir, "machine")}
+	s := spec
+	s.Template, s.SharedDir, s.Shared, s.AuthorizedKey = filepath.Join(dir, "template"), filepath.Join(dir, "shared"), []string{"var/blobs"}, "key\n"
+	if err := m.Create(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"etc/hostname": "master1\n", "usr/bin/tool": "tool", "var/blobs/a": "blob", "root/.ssh/authorized_keys": "key\n",
+	} {
+		if got, err := os.ReadFile(filepath.Join(m.Root(), path)); err != nil || string(got) != want {
+			t.Errorf("%s holds %q (%v), want %q", path, got, err, want)
+		}
+	}
+	for path, linked := range map[string]bool{"var/blobs/a": true, "usr/bin/tool": false} {
+		from := "template"
+		if linked {
+			from = "shared"
+		}
+		if sameFile(t, filepath.Join(dir, from, path), filepath.Join(m.Root(), path)) != linked {
+			t.Errorf("%s: shared is %v, want %v", path, !linked, linked)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(m.Root(), "var")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder around a shared part: %v, %v; want its own mode 0700", info.Mode(), err)
+	}
+}
+
+func sameFile(t *testing.T, a, b string) bool {
+	t.Helper()
+	infoA, err := os.Stat(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	infoB, err := os.Stat(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.SameFile(infoA, infoB)
+}

@@ -60,7 +60,7 @@ func (m *Machine) Start(ctx context.Context, n Network) error {
 	// The shell moves itself into the machine's control groups and then becomes systemd-nspawn.
 	args := append([]string{"-c", `while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exit; shift; done; shift; exec "$@"`, "sh"}, cgroups...)
 	args = append(append(args, "--"), m.nspawnArgs(n)...)
-	cmd := exec.Command("/bin/sh", args...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", args...) // The machine stays when the caller ends.
 	cmd.Env = append(os.Environ(),
 		"SYSTEMD_NSPAWN_API_VFS_WRITABLE=1", // kubelet and kube-proxy set sysctls.
 		"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="+UnifiedHierarchy())
@@ -136,7 +136,11 @@ func (m *Machine) leader() (int, error) {
 	if err != nil {
 		return 0, notRunning
 	}
-	pid := strings.TrimSpace(string(data))
+	number, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return 0, notRunning
+	}
+	pid := strconv.Itoa(number)
 	// A process id is used again some day: it counts only while it is this machine's systemd-nspawn.
 	cmdline, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
 	if err != nil || !slices.Contains(strings.Split(string(cmdline), "\x00"), "--directory="+m.Root()) {

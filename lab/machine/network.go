@@ -52,7 +52,8 @@ func (n Network) Up(ctx context.Context) error {
 // Down removes the bridge with its addresses and routes, and the packet filter rule. It succeeds where nothing is left.
 func (n Network) Down(ctx context.Context) error {
 	if _, err := os.Stat("/proc/sys/net/bridge/bridge-nf-call-iptables"); err == nil {
-		for run.Do(ctx, n.forwardRule("-D")...) == nil { //nolint:revive // Each call removes one copy of the rule.
+		for run.Do(ctx, n.forwardRule("-D")...) == nil {
+			continue // Each call removes one copy of the rule.
 		}
 	}
 	if !n.exists() {

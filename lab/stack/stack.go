@@ -3,6 +3,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -131,7 +132,7 @@ func (s Stack) program() (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("writing the stack: no pulumi on the lab's PATH")
+	return "", errors.New("writing the stack: no pulumi on the lab's PATH")
 }
 
 // backend is the folder that PULUMI_BACKEND_URL names; pulumi wants it there.

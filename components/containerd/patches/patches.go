@@ -88,7 +88,7 @@ func (l Line) Hash() (string, error) {
 	}
 	sum := sha256.New()
 	for _, p := range list {
-		fmt.Fprintf(sum, "%s %d\n", p.Name, len(p.Content))
+		_, _ = fmt.Fprintf(sum, "%s %d\n", p.Name, len(p.Content))
 		sum.Write(p.Content)
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil

@@ -156,7 +156,14 @@ func stamped(file, key string) bool {
 
 // tlsSchema lets the built plugin write the schema that it serves.
 func tlsSchema(ctx context.Context, _, dir string, p part) error {
-	return command(exec.CommandContext(ctx, filepath.Join(dir, "pulumi-resource-"+p.name), "schema", "--out", dir))
+	out := filepath.Join(dir, "out") // it writes more than the schema
+	if err := command(exec.CommandContext(ctx, filepath.Join(dir, "pulumi-resource-"+p.name), "schema", "--out", out)); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(out, "schema.json"), filepath.Join(dir, "schema.json")); err != nil {
+		return err
+	}
+	return os.RemoveAll(out)
 }
 
 // kubernetesFiles copies the two files that the published plugin embeds, with the version set in the schema.

@@ -189,7 +189,7 @@ func TestRemoteCommand(t *testing.T) {
 			request := p.createRequest(t, remoteCommand, in(map[string]any{"create": "head -c 3000000 /dev/zero | tr '\\0' x"}))
 			go func() {
 				defer close(done)
-				_, _ = p.server.Create(context.Background(), request) //nolint:usetesting // it outlives the test
+				_, _ = p.server.Create(context.Background(), request)
 			}()
 			select {
 			case <-done:

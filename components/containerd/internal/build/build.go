@@ -69,7 +69,7 @@ func assemble(ctx context.Context, tool *gotool.Tool, log io.Writer, line patche
 	request release.BuildRequest, hash, work string,
 ) (string, string, error) {
 	start := time.Now()
-	fmt.Fprintf(log, "building containerd %s for linux/%s with %s\n",
+	_, _ = fmt.Fprintf(log, "building containerd %s for linux/%s with %s\n",
 		release.FullVersion(request.Version), request.Arch, release.Toolchain)
 	source := filepath.Join(work, "source")
 	if err := Source(ctx, tool, line, request.Version, source); err != nil {
@@ -104,7 +104,7 @@ func assemble(ctx context.Context, tool *gotool.Tool, log io.Writer, line patche
 	if err := out.Close(); err != nil {
 		return "", "", fmt.Errorf("packing the artifact: %w", err)
 	}
-	fmt.Fprintf(log, "built in %.0f s: %s%.1f MB packed\n",
+	_, _ = fmt.Fprintf(log, "built in %.0f s: %s%.1f MB packed\n",
 		time.Since(start).Seconds(), sizes(files), float64(result.Size)/1e6)
 	return packed, result.Digest, nil
 }
@@ -140,7 +140,7 @@ func PatchHash(version string) (string, error) {
 		return "", err
 	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%s\n", hash)
+	_, _ = fmt.Fprintf(sum, "%s\n", hash)
 	sum.Write(portmap.Source)
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }

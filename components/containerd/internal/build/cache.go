@@ -84,7 +84,7 @@ func (e entry) once(ctx context.Context, log io.Writer, produce func(work string
 	lock := flock.New(e.path + ".lock")
 	held, err := lock.TryLock()
 	if err == nil && !held {
-		fmt.Fprintf(log, "another process is building %s; waiting for it\n", filepath.Base(e.path))
+		_, _ = fmt.Fprintf(log, "another process is building %s; waiting for it\n", filepath.Base(e.path))
 		held, err = lock.TryLockContext(ctx, 500*time.Millisecond)
 	}
 	if err != nil || !held {

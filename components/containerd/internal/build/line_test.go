@@ -46,6 +46,26 @@ func TestSource(t *testing.T) {
 	}
 }
 
+// TestEveryTestIsUsed finds tests of a line that its line.json forgot.
+func TestEveryTestIsUsed(t *testing.T) {
+	t.Parallel()
+	folders, err := os.ReadDir(testdata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	for _, line := range releases(t) {
+		for _, name := range line.Tests {
+			used[name] = true
+		}
+	}
+	for _, folder := range folders {
+		if !used[folder.Name()] {
+			t.Errorf("no line runs the tests of %s", folder.Name())
+		}
+	}
+}
+
 func TestSourceFails(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -90,8 +110,8 @@ func TestLine(t *testing.T) {
 	}
 	for version, line := range releases(t) {
 		t.Run(line.Name, func(t *testing.T) {
-			testTree(t, line, version)
-			testBuilds(t, version)
+			t.Run("tree", func(t *testing.T) { testTree(t, line, version) })
+			t.Run("builds", func(t *testing.T) { testBuilds(t, version) })
 		})
 	}
 }

@@ -21,7 +21,7 @@ func Program(ctx context.Context, dir string, log io.Writer, name, arch string, 
 		return "", err
 	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%v %s\n", tool.Pinned(), arch)
+	_, _ = fmt.Fprintf(sum, "%v %s\n", tool.Pinned(), arch)
 	sum.Write(source)
 	cached := entry{filepath.Join(dir, name, arch+"-"+hex.EncodeToString(sum.Sum(nil))[:16])}
 	_, err = cached.once(ctx, log, func(work string) (string, string, error) {

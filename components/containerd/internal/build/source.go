@@ -51,7 +51,7 @@ func Source(ctx context.Context, tool *gotool.Tool, line patches.Line, version, 
 func download(ctx context.Context, tool *gotool.Tool, line patches.Line, version, work string) (string, error) {
 	// A module of its own, so that one above the cache folder has no say.
 	module := filepath.Join(work, "download")
-	if err := os.MkdirAll(module, 0o755); err != nil {
+	if err := os.MkdirAll(module, 0o750); err != nil {
 		return "", fmt.Errorf("downloading containerd %s: %w", version, err)
 	}
 	if err := os.WriteFile(filepath.Join(module, "go.mod"), []byte("module download\n"), 0o644); err != nil {

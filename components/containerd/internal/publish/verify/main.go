@@ -12,5 +12,5 @@ func main() {
 		fmt.Fprintf(os.Stderr, "reading the rollout id: %v\n", err)
 		os.Exit(1)
 	}
-	fmt.Fprintf(os.Stdout, "pulled the image of rollout %s", id)
+	_, _ = fmt.Fprintf(os.Stdout, "pulled the image of rollout %s", id)
 }

@@ -1,0 +1,72 @@
+package remote
+
+import (
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"berth/internal/graphtest"
+)
+
+var root = Connection{Host: "10.0.0.11", Port: 22, User: "root", HostKey: "ssh-ed25519 AAAA", PrivateKey: "key"}
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	ops := root
+	ops.User = "ops"
+	assert.Equal(t, "/bin/sh -s -- apply containerd 1.7.36+berth.1", root.commandLine("apply containerd 1.7.36+berth.1"))
+	assert.Equal(t, "sudo -n /bin/sh -s -- preflight", ops.commandLine("preflight"))
+}
+
+func TestNewCommandRefuses(t *testing.T) {
+	t.Parallel()
+	noKey := root
+	noKey.HostKey = ""
+	for name, test := range map[string]struct {
+		args CommandArgs
+		want error
+	}{
+		"no host key":              {CommandArgs{Connection: noKey, Run: "apply"}, errNoHostKey},
+		"no verb":                  {CommandArgs{Connection: root}, errNoVerb},
+		"what a shell interprets":  {CommandArgs{Connection: root, Run: "apply $(id)"}, errNotPlain},
+		"a deletion that does too": {CommandArgs{Connection: root, Run: "apply", Delete: "remove; id"}, errNotPlain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := graphtest.Run(t, func(ctx *pulumi.Context) error {
+				_, err := NewCommand(ctx, "step", &test.args)
+				return err
+			}, nil, nil)
+			require.ErrorIs(t, err, test.want)
+		})
+	}
+}
+
+func TestSecretStdinHidesTheOutput(t *testing.T) {
+	t.Parallel()
+	g, err := graphtest.Run(t, func(ctx *pulumi.Context) error {
+		if _, err := NewCommand(ctx, "open", &CommandArgs{Connection: root, Run: "apply", Stdin: pulumi.String("x")}); err != nil {
+			return err
+		}
+		_, err := NewCommand(ctx, "closed", &CommandArgs{
+			Connection: root, Run: "apply", Secret: true, Stdin: pulumi.ToSecret(pulumi.String("x")).(pulumi.StringOutput),
+		})
+		return err
+	}, nil, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "stderr", g.Get("open").Input("logging").StringValue())
+	assert.Equal(t, "none", g.Get("closed").Input("logging").StringValue())
+	assert.Subset(t, g.Get("closed").Request.GetAdditionalSecretOutputs(), []string{"stdout", "stderr"})
+}
+
+func TestCopyFollowsTheHost(t *testing.T) {
+	t.Parallel()
+	g, err := graphtest.Run(t, func(ctx *pulumi.Context) error {
+		_, err := NewCopy(ctx, "upload", &CopyArgs{Connection: root, Source: "remote_test.go", Path: "/tmp/x"})
+		return err
+	}, nil, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "10.0.0.11", g.Get("upload").Input("triggers").ArrayValue()[0].StringValue())
+}

@@ -1,0 +1,62 @@
+#!/bin/sh
+# Reads the nodes of a cluster and prints the berth:nodes of a stack, for review. Changes nothing.
+#
+# Usage: scripts/operator/inventory.sh [KUBECTL OPTIONS...], for instance --context prod
+# Environment: SSH_PORT (22), the port of sshd on the nodes.
+#
+# A host key comes over the network from whoever answers: compare each fingerprint with what the node itself says
+# (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on its console) before you trust the block.
+set -eu
+umask 077
+SSH_PORT=${SSH_PORT:-22}
+
+say() { printf 'inventory: %s\n' "$*" >&2; }
+die() {
+	say "$*"
+	exit 1
+}
+
+# host_key ADDRESS: its line without the address; ed25519 where there is one, else ecdsa.
+host_key() {
+	ssh-keyscan -T 5 -p "$SSH_PORT" -t ed25519,ecdsa "$1" 2>/dev/null | grep -v '^#' | sort -k2,2r |
+		awk '$2 ~ /^(ssh-ed25519|ecdsa-sha2-)/ { print $2, $3; exit }'
+}
+
+# node NAME INTERNAL_IP ARCH RUNTIME CONTROL_PLANE
+node() {
+	KEY=$(host_key "$2")
+	if [ -n "$KEY" ]; then
+		PRINT=$(printf '%s\n' "$KEY" | ssh-keygen -lf - | awk '{ print $2 }')
+	else
+		say "$1: no ed25519 or ecdsa host key answers at $2 port $SSH_PORT; fill in address and hostKey"
+		KEY=FILL-IN PRINT="no answer"
+	fi
+	case $4 in
+	containerd://*) ;;
+	*) say "$1 runs ${4:-an unknown runtime}, which berth does not patch; leave it out" ;;
+	esac
+	printf '    # %s, %s\n' "$4" "$PRINT"
+	printf '    - {name: %s, address: %s, hostKey: %s' "$1" "$2" "$KEY"
+	[ "$3" = amd64 ] || printf ', arch: %s' "$3"
+	[ "$SSH_PORT" = 22 ] || printf ', port: %s' "$SSH_PORT"
+	[ "$5" = "<none>" ] || printf ', controlPlane: true'
+	printf '}\n'
+}
+
+main() {
+	for TOOL in kubectl ssh-keyscan ssh-keygen; do
+		command -v "$TOOL" >/dev/null || die "$TOOL is missing: install it"
+	done
+	# A cluster with two address families has two InternalIPs in one column; the first is the primary one.
+	COLUMNS='NAME:.metadata.name,IP:.status.addresses[?(@.type=="InternalIP")].address,ARCH:.status.nodeInfo.architecture'
+	COLUMNS=$COLUMNS',RUNTIME:.status.nodeInfo.containerRuntimeVersion,LABELS:.metadata.labels'
+	NODES=$(kubectl "$@" get nodes --no-headers --sort-by=.metadata.name -o custom-columns="$COLUMNS") || die "kubectl cannot list the nodes"
+	[ -n "$NODES" ] || die "the cluster has no nodes"
+	printf 'config:\n  berth:nodes:\n'
+	printf '%s\n' "$NODES" | while read -r NAME IP ARCH RUNTIME LABELS; do
+		CP="<none>"
+		case $LABELS in *node-role.kubernetes.io/control-plane:*) CP=yes ;; esac
+		node "$NAME" "${IP%%,*}" "$ARCH" "$RUNTIME" "$CP" </dev/null
+	done
+}
+main "$@"
