@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
@@ -72,6 +73,28 @@ func anchor(nodes map[string]*node.Node, name string) []pulumi.Resource {
 		return []pulumi.Resource{n.Anchor()}
 	}
 	return nil
+}
+
+// lookAtNodes starts to compare the nodes in service with what was installed on them, while the graph is described.
+func lookAtNodes(ctx *pulumi.Context, cfg *config.Config, look node.Look) func() map[string]node.Finding {
+	if !cfg.Drift.Check {
+		look = node.LookNowhere
+	}
+	var targets []node.Target
+	for _, n := range cfg.ActiveNodes() {
+		targets = append(targets, node.Target{Name: n.Name, Owner: owner(ctx, n.Name), Connection: connection(cfg, n)})
+	}
+	return look(ctx.Context(), targets)
+}
+
+// warn tells what the look found, each at its node.
+func warn(ctx *pulumi.Context, nodes map[string]*node.Node, drift map[string]node.Finding) {
+	for _, name := range slices.Sorted(maps.Keys(drift)) {
+		if text := drift[name].Warning(); text != "" {
+			// Where the message cannot be shown, the plan shows the repair all the same.
+			_ = ctx.Log.Warn(name+": "+text, &pulumi.LogArgs{Resource: nodes[name]})
+		}
+	}
 }
 
 func certificateArgs(cfg *config.Config, nodes map[string]*node.Node) *certificate.Args {
@@ -162,7 +185,7 @@ func rollout(ctx *pulumi.Context, cfg *config.Config) node.Rollout {
 
 func provisionArgs(
 	cfg *config.Config, n *node.Node, cert *certificate.Certificate, reg *registry.Registry, build *containerd.Build,
-	publication *containerd.Publication, cluster pulumi.ProviderResource, before []pulumi.Resource,
+	publication *containerd.Publication, cluster pulumi.ProviderResource, finding node.Finding, before []pulumi.Resource,
 ) *node.ProvisionArgs {
 	return &node.ProvisionArgs{
 		CA:        cert.CA,
@@ -171,6 +194,7 @@ func provisionArgs(
 		Artifact:  containerd.ArtifactRepository,
 		Username:  cfg.Registry.Username,
 		Password:  cfg.Registry.Password,
+		Finding:   finding,
 		Registry:  reg,
 		Published: publication,
 		Before:    before,

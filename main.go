@@ -9,18 +9,20 @@ import (
 	"berth/components/certificate"
 	"berth/components/config"
 	"berth/components/containerd"
+	"berth/components/node"
 	"berth/components/registry"
 )
 
 func main() {
-	pulumi.Run(run)
+	pulumi.Run(func(ctx *pulumi.Context) error { return run(ctx, node.LookOverSSH) })
 }
 
-func run(ctx *pulumi.Context) error {
+func run(ctx *pulumi.Context, look node.Look) error {
 	cfg, err := config.Load(ctx, config.Rules{SupportedVersion: containerd.Supported})
 	if err != nil {
 		return err
 	}
+	findings := lookAtNodes(ctx, cfg, look)
 	cluster, err := kubernetes.NewProvider(ctx, "cluster", clusterArgs(cfg))
 	if err != nil {
 		return err
@@ -45,11 +47,13 @@ func run(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
+	drift := findings()
+	warn(ctx, nodes, drift)
 	var before []pulumi.Resource
 	for _, wave := range rollout(ctx, cfg).Waves() {
 		var verified []pulumi.Resource
 		for _, name := range wave {
-			if err := nodes[name].Provision(ctx, provisionArgs(cfg, nodes[name], cert, reg, build, publication, cluster, before)); err != nil {
+			if err := nodes[name].Provision(ctx, provisionArgs(cfg, nodes[name], cert, reg, build, publication, cluster, drift[name], before)); err != nil {
 				return err
 			}
 			verified = append(verified, nodes[name].Verified)

@@ -1,14 +1,6 @@
 # shellcheck shell=sh
 # Trust, hosts entry and port mapping.
 
-# bodies FILE...: one line per certificate, its base64 text.
-bodies() {
-	awk '/-----BEGIN (TRUSTED )?CERTIFICATE-----/ { body = ""; on = 1; next }
-		/-----END/ { if (on) print body; on = 0 }
-		on { gsub(/[ \t\r]/, ""); body = body $0 }' "$@"
-}
-trusted() { bodies "$ROOT$BUNDLE" | grep -qxF "$(bodies "$1" | sed 1q)"; }
-
 # unlisted: certificates in the bundle that no source file has. An update of the store would wipe them.
 unlisted() {
 	{
@@ -34,7 +26,8 @@ trust_os() {
 	if [ "$CA_NOW" = "$CA_FILE" ] && [ "$(cat "$ROOT$CA_FILE" 2>/dev/null)" = "$CA_PEM" ] && trusted "$ROOT$CA_FILE"; then
 		return 0
 	fi
-	[ -n "$CA_NOW" ] || [ ! -e "$ROOT$CA_FILE" ] || die "$CA_FILE is there and not from berth: move it away"
+	[ -n "$CA_NOW" ] || [ ! -e "$ROOT$CA_FILE" ] || [ "$(cat "$ROOT$CA_FILE")" = "$CA_PEM" ] ||
+		die "$CA_FILE is there and not from berth: move it away"
 	if [ -f "$ROOT$BUNDLE" ] && [ -z "$CA_NOW" ]; then
 		LOST=$(unlisted)
 		[ -z "$LOST" ] || {
@@ -42,6 +35,7 @@ trust_os() {
 			die "an update of the trust store would lose the certificates above: put each as a file into ${CA_FILE%/*}, run $UPDATE, then up again"
 		}
 	fi
+	mf_drop roots
 	# A changed CA under the same name would keep its old hash link, and hooks would not hear of it: out first, then in.
 	untrust
 	mf_set ca "$CA_FILE"
@@ -59,6 +53,7 @@ trust_os() {
 trust_scoped() {
 	untrust
 	mkdir -p "$ROOT$SCOPED"
+	[ "$(cat "$ROOT$SCOPED/berth.crt" 2>/dev/null)" = "$CA_PEM" ] || mf_drop roots
 	printf '%s\n' "$CA_PEM" | put "$ROOT$SCOPED/berth.crt" 600
 }
 
@@ -85,9 +80,9 @@ hosts_apply() {
 		{
 			cat "$FILE"
 			[ -z "$(mf_get hosts-bare)" ] || echo
-			printf '# BEGIN berth\n%s\n# END berth\n' "$ENTRY"
+			hosts_block "$ENTRY"
 		} | hosts_write
-	elif [ "$(sed -n '/^# BEGIN berth$/,/^# END berth$/p' "$FILE")" != "$(printf '# BEGIN berth\n%s\n# END berth' "$ENTRY")" ]; then
+	elif [ "$(hosts_now)" != "$(hosts_block "$ENTRY")" ]; then
 		mf_set hosts "$ENTRY"
 		awk -v entry="$ENTRY" '
 			$0 == "# BEGIN berth" { print; print entry; on = 1; next }
@@ -123,8 +118,10 @@ apply() {
 	*) die "TRUST is os or containerd" ;;
 	esac
 	hosts_apply
-	printf '# Ports that containerd dials in place of 443. Written by berth.\n%s %s\n' "$REGISTRY_HOST" "$NODE_PORT" |
-		our_file "$PORTS" 644
+	mapping "$REGISTRY_HOST $NODE_PORT" | our_file "$PORTS" 644
+	# What verify compares with; written last, so that it says that all of this is done.
+	mf_set ca-sum "$(sum "$ROOT$(ca_path)")"
+	mf_set ports "$REGISTRY_HOST $NODE_PORT"
 	echo "base trust=$TRUST hosts=${HOSTS_IP:-none} port=$NODE_PORT"
 }
 

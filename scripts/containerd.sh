@@ -93,30 +93,6 @@ prepare() {
 	fi
 }
 
-environment() { fact Environment | tr ' ' '\n' | sed -n "s/^\"*$1=//p" | tr -d '"'; }
-
-# dropin BINARY: the arguments of the packaged unit, word for word, with another binary.
-dropin() {
-	echo "# Written by berth; berth-remove takes it away."
-	echo "[Service]"
-	# containerd finds its shims in PATH, else beside its own binary, which is ours now.
-	if ! grep -s '^Environment="PATH=' "$ROOT$DROPIN"; then
-		WAY=$(environment PATH)
-		WAY=${WAY:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
-		case :$WAY: in
-		*":${STOCK%/*}:"*) ;;
-		*) [ ! -e "$ROOT${STOCK%/*}/containerd-shim-runc-v2" ] || echo "Environment=\"PATH=$WAY:${STOCK%/*}\"" ;;
-		esac
-	fi
-	if [ "$TRUST" = containerd ]; then
-		FOLDERS=$(environment SSL_CERT_DIR)
-		FOLDERS=${FOLDERS:-/etc/ssl/certs:/etc/pki/tls/certs}
-		echo "Environment=\"SSL_CERT_DIR=${FOLDERS%:"$SCOPED"}:$SCOPED\""
-	fi
-	echo "ExecStart="
-	echo "ExecStart=$1$ARGS"
-}
-
 # settled: nothing asks for a restart.
 settled() {
 	[ "$NEXT" = "$BIN" ] && [ ! -e "$ROOT$TRIAL" ] && [ "$(fact ActiveState)" = active ] && [ "$(exe)" = "$ROOT$BIN" ] &&
@@ -196,7 +172,8 @@ switch() {
 		exit 1
 	}
 	healthy "$NEXT" "$PLUGINS" || exit 1
-	SEEN=$(fact ExecStart | sed -n 's/.*argv\[\]=[^ ]*\(.*\) ; ignore_errors=.*/\1/p')
+	# In a subshell: the drop-in is made from the facts before the trial.
+	SEEN=$(facts && fact ExecStart | sed -n 's/.*argv\[\]=[^ ]*\(.*\) ; ignore_errors=.*/\1/p')
 	[ "$(text "$SEEN")" = "$(text "$ARGS")" ] || {
 		PROBLEM="its arguments are '$SEEN' in place of '$ARGS'"
 		exit 1
@@ -220,7 +197,7 @@ tidy() {
 		mf_set sums "$(sum "$ROOT$BIN") $(sum "$ROOT$CTR")"
 	}
 	case $(readlink "$ROOT$LINK" || :) in
-	"$CTR") ;;
+	"$CTR") mf_set link "$LINK $CTR" ;;
 	/usr/local/bin/ctr-berth-*) link_ctr ;;
 	*) [ -e "$ROOT$LINK" ] || [ -L "$ROOT$LINK" ] || link_ctr ;;
 	esac
@@ -228,6 +205,7 @@ tidy() {
 		case $FILE in "$BIN" | "$CTR" | "$BIN.new" | "$CTR.new") ;; *) rm -f "$ROOT$FILE" ;; esac
 	done
 	for FILE in "$STATE"/artifact-*; do [ "$FILE" = "$STAGED" ] || rm -f "$FILE"; done
+	mf_set version "$VERSION"
 }
 link_ctr() {
 	mf_set link "$LINK $CTR"

@@ -38,4 +38,6 @@ claim() {
 	mkdir -p "$STATE"
 	chmod 700 "$STATE"
 	mf_set owner "$OWNER"
+	# Every apply is another one: a repair asked for after this count is asked for once.
+	mf_set applies $(($(mf_get applies) + 1))
 }

@@ -35,6 +35,10 @@ const (
 	// Variables: OWNER, VERSION, DIGEST, ARTIFACT, REGISTRY_HOST, NODE_PORT, NODE_IP, PULL_USER, PULL_PASSWORD,
 	// CA_PEM, TRUST.
 	Containerd Script = "containerd"
+	// Verify says how a node differs from what was installed on it, and changes nothing (verb verify). Its stdout is
+	// "applies N" or "absent N", then a line "base REASON", "containerd REASON" or "note REASON" per difference.
+	// Variables: OWNER.
+	Verify Script = "verify"
 	// ImportImage imports an image archive that lies on the node (verb apply).
 	// Variables: OWNER, ARCHIVE, IMAGE, SHA256.
 	ImportImage Script = "import-image"
@@ -68,15 +72,19 @@ var parts = map[Script]part{
 		optional: []string{"TRUST", "ARCH"},
 	},
 	Base: {
-		files:    []string{"lib.sh", "lib-apply.sh", "lib-trust.sh", "lib-hosts.sh", "base.sh"},
+		files:    []string{"lib.sh", "lib-apply.sh", "lib-trust.sh", "lib-hosts.sh", "lib-base.sh", "base.sh"},
 		required: []string{"OWNER", "REGISTRY_HOST", "NODE_PORT", "HOSTS_IP", "CA_PEM", "TRUST"},
 	},
 	Containerd: {
-		files: []string{"lib.sh", "lib-apply.sh", "lib-unit.sh", "containerd.sh"},
+		files: []string{"lib.sh", "lib-apply.sh", "lib-unit.sh", "lib-dropin.sh", "containerd.sh"},
 		required: []string{
 			"OWNER", "VERSION", "DIGEST", "ARTIFACT", "REGISTRY_HOST", "NODE_PORT", "NODE_IP",
 			"PULL_USER", "PULL_PASSWORD", "CA_PEM", "TRUST",
 		},
+	},
+	Verify: {
+		files:    []string{"lib.sh", "lib-unit.sh", "lib-trust.sh", "lib-base.sh", "lib-dropin.sh", "verify.sh"},
+		required: []string{"OWNER"},
 	},
 	ImportImage: {
 		files:    []string{"lib.sh", "lib-apply.sh", "import-image.sh"},

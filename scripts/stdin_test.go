@@ -48,6 +48,7 @@ var realistic = map[Script][]Var{
 		{"CA_PEM", testCA},
 		{"TRUST", "containerd"},
 	},
+	Verify: {{"OWNER", "organization/berth/production-eu-west/worker-node-17.example.internal"}},
 	ImportImage: {
 		{"OWNER", "organization/berth/production-eu-west/worker-node-17.example.internal"},
 		{"ARCHIVE", "/var/lib/berth-upload/registry-0123456789abcdef.tar"},

@@ -19,6 +19,7 @@ type Config struct {
 	Kubernetes  Kubernetes  `key:"kubernetes"`
 	SSH         SSH         `key:"ssh"`
 	Rollout     Rollout     `key:"rollout"`
+	Drift       Drift       `key:"drift"`
 	Nodes       []Node      `key:"nodes" example:"nodes: [{name: worker1, address: 10.0.0.12, hostKey: ssh-ed25519 AAAA…}]"`
 }
 
@@ -127,6 +128,12 @@ type Rollout struct {
 	// How many nodes go at once after the canaries: a number, or a percentage of all nodes that is rounded down but never
 	// to 0, as Kubernetes does. Control-plane nodes follow one at a time; the registry's node is last.
 	Batch string `key:"batch" default:"25%" number:"yes" example:"batch: 25%"`
+}
+
+// Drift is the look at the nodes in front of every plan.
+type Drift struct {
+	// Whether preview and up compare each node, over SSH and without changing it, with what was installed there, and plan the repair of what differs.
+	Check bool `key:"check" default:"true" example:"check: false"`
 }
 
 // Architectures that a node may have.

@@ -22,6 +22,8 @@ type ProvisionArgs struct {
 	Artifact string
 	// Username and Password open the registry. The password is a secret.
 	Username, Password string
+	// Finding is what a look at the node found.
+	Finding Finding
 	// Registry must serve its port before the mapping on a node sends pulls there.
 	Registry pulumi.Resource
 	// Published is what must be in the registry before a node fetches.
@@ -61,6 +63,7 @@ func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Comman
 	return berthremote.NewCommand(ctx, n.name+"-base", &berthremote.CommandArgs{
 		Connection: n.args.Connection,
 		Run:        fmt.Sprintf("apply base %s port %d trust %s", n.args.RegistryHost, n.args.NodePort, n.args.Trust),
+		Repair:     args.Finding.repair(stepBase),
 		Stdin:      stdin,
 	}, n.options(pulumi.DependsOn([]pulumi.Resource{n.anchor, args.Registry}))...)
 }
@@ -83,6 +86,7 @@ func (n *Node) addContainerd(ctx *pulumi.Context, args *ProvisionArgs, base pulu
 	return berthremote.NewCommand(ctx, n.name+"-containerd", &berthremote.CommandArgs{
 		Connection: n.args.Connection,
 		Run:        "apply containerd " + args.Version,
+		Repair:     args.Finding.repair(stepContainerd),
 		Stdin:      pulumi.ToSecret(stdin).(pulumi.StringOutput),
 		Secret:     true,
 	}, n.options(pulumi.DependsOn(after))...)

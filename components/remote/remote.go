@@ -18,6 +18,8 @@ const (
 	dialErrorLimit = 5
 	// perDialTimeout bounds the TCP connect of one dial, in seconds; a host that drops packets fails after six of them.
 	perDialTimeout = 10
+	// verbAndObject are the words of a command line that no setting changes: "apply containerd".
+	verbAndObject = 2
 )
 
 // plainWords is what a command line may hold: it is read by the login shell and shown in previews and errors, so it carries
@@ -59,12 +61,19 @@ func (c Connection) args() *remote.ConnectionArgs {
 	return args
 }
 
-// commandLine is what the login shell gets: the script itself comes on stdin, the words behind the verb are for people.
-func (c Connection) commandLine(verb string) string {
+// CommandLine is what the login shell gets: the script itself comes on stdin, the words behind the verb are for people.
+func (c Connection) CommandLine(verb string) string {
 	if c.User == "root" {
 		return "/bin/sh -s -- " + verb
 	}
 	return "sudo -n /bin/sh -s -- " + verb
+}
+
+// repairLine is a command line with the reason behind it. It stays in the state when the reason is gone and runs at every
+// later update then, so it holds for any login user, and no version or port that those updates may change.
+func repairLine(run, reason string) string {
+	words := strings.Fields(run)
+	return "$(test $(id -u) = 0 || echo sudo -n) /bin/sh -s -- " + strings.Join(words[:min(len(words), verbAndObject)], " ") + " # " + reason
 }
 
 // CommandArgs describes one script that runs on a node.
@@ -74,6 +83,9 @@ type CommandArgs struct {
 	// Run is the verb that creation and every update run, and behind it a summary for people ("apply containerd 1.7.36+berth.1").
 	// Previews and errors show it; it must be known when planning and must not be secret.
 	Run string
+	// Repair is why the command is to run although nothing of it changed; empty where nothing asks for that. The same reason
+	// asks once: a second repair needs another. Previews show it.
+	Repair string
 	// Delete is the verb that deletion runs with the stdin of the last successful run; empty deletes without dialling.
 	Delete string
 	// Stdin is the script with its data. Where it is a secret, the output of the command is treated as one.
@@ -90,13 +102,19 @@ func NewCommand(ctx *pulumi.Context, name string, args *CommandArgs, opts ...pul
 	}
 	command := &remote.CommandArgs{
 		Connection:             args.Connection.args(),
-		Create:                 pulumi.String(args.Connection.commandLine(args.Run)),
+		Create:                 pulumi.String(args.Connection.CommandLine(args.Run)),
 		Stdin:                  args.Stdin,
 		Logging:                remote.LoggingStderr,
 		AddPreviousOutputInEnv: pulumi.Bool(false),
 	}
+	if args.Repair != "" {
+		command.Update = pulumi.String(repairLine(args.Run, args.Repair))
+	} else {
+		// What a repair left in the state is no change.
+		opts = append(opts, pulumi.IgnoreChanges([]string{"update"}))
+	}
 	if args.Delete != "" {
-		command.Delete = pulumi.String(args.Connection.commandLine(args.Delete))
+		command.Delete = pulumi.String(args.Connection.CommandLine(args.Delete))
 	}
 	if args.Secret {
 		command.Logging = remote.LoggingNone
@@ -137,7 +155,7 @@ func (a *CommandArgs) validate() error {
 	if strings.TrimSpace(a.Run) == "" {
 		errs = append(errs, errNoVerb)
 	}
-	for _, line := range []string{a.Run, a.Delete} {
+	for _, line := range []string{a.Run, a.Repair, a.Delete} {
 		if !plainWords.MatchString(line) {
 			errs = append(errs, fmt.Errorf("%q %w", line, errNotPlain))
 		}

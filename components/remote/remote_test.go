@@ -16,8 +16,8 @@ func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	ops := root
 	ops.User = "ops"
-	assert.Equal(t, "/bin/sh -s -- apply containerd 1.7.36+berth.1", root.commandLine("apply containerd 1.7.36+berth.1"))
-	assert.Equal(t, "sudo -n /bin/sh -s -- preflight", ops.commandLine("preflight"))
+	assert.Equal(t, "/bin/sh -s -- apply containerd 1.7.36+berth.1", root.CommandLine("apply containerd 1.7.36+berth.1"))
+	assert.Equal(t, "sudo -n /bin/sh -s -- preflight", ops.CommandLine("preflight"))
 }
 
 func TestNewCommandRefuses(t *testing.T) {
@@ -31,6 +31,7 @@ func TestNewCommandRefuses(t *testing.T) {
 		"no host key":              {CommandArgs{Connection: noKey, Run: "apply"}, errNoHostKey},
 		"no verb":                  {CommandArgs{Connection: root}, errNoVerb},
 		"what a shell interprets":  {CommandArgs{Connection: root, Run: "apply $(id)"}, errNotPlain},
+		"a reason that does too":   {CommandArgs{Connection: root, Run: "apply", Repair: "x\nid"}, errNotPlain},
 		"a deletion that does too": {CommandArgs{Connection: root, Run: "apply", Delete: "remove; id"}, errNotPlain},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -73,6 +73,7 @@ die "this node belongs to $HOLDER: destroy that stack, or run berth-remove on th
 mkdir -p "$STATE"
 chmod 700 "$STATE"
 mf_set owner "$OWNER"
+mf_set applies $(($(mf_get applies) + 1))
 }
 store() {
 if have update-ca-trust && [ -d "$ROOT/etc/pki/ca-trust/source/anchors" ]; then
@@ -147,6 +148,10 @@ awk '/-----BEGIN (TRUSTED )?CERTIFICATE-----/ { body = ""; on = 1; next }
 on { gsub(/[ \t\r]/, ""); body = body $0 }' "$@"
 }
 trusted() { bodies "$ROOT$BUNDLE" | grep -qxF "$(bodies "$1" | sed 1q)"; }
+ca_path() { CA_IN_STORE=$(mf_get ca) && echo "${CA_IN_STORE:-$SCOPED/berth.crt}"; }
+hosts_block() { printf '# BEGIN berth\n%s\n# END berth\n' "$1"; }
+hosts_now() { sed -n '/^# BEGIN berth$/,/^# END berth$/p' "$ROOT/etc/hosts" 2>/dev/null || :; }
+mapping() { printf '# Ports that containerd dials in place of 443. Written by berth.\n%s\n' "$1"; }
 unlisted() {
 {
 if [ "$BUNDLE" = /etc/ssl/certs/ca-certificates.crt ]; then
@@ -170,7 +175,8 @@ CA_NOW=$(mf_get ca)
 if [ "$CA_NOW" = "$CA_FILE" ] && [ "$(cat "$ROOT$CA_FILE" 2>/dev/null)" = "$CA_PEM" ] && trusted "$ROOT$CA_FILE"; then
 return 0
 fi
-[ -n "$CA_NOW" ] || [ ! -e "$ROOT$CA_FILE" ] || die "$CA_FILE is there and not from berth: move it away"
+[ -n "$CA_NOW" ] || [ ! -e "$ROOT$CA_FILE" ] || [ "$(cat "$ROOT$CA_FILE")" = "$CA_PEM" ] ||
+die "$CA_FILE is there and not from berth: move it away"
 if [ -f "$ROOT$BUNDLE" ] && [ -z "$CA_NOW" ]; then
 LOST=$(unlisted)
 [ -z "$LOST" ] || {
@@ -178,6 +184,7 @@ for BODY in $LOST; do say "only in $BUNDLE: $(subject "$BODY")"; done
 die "an update of the trust store would lose the certificates above: put each as a file into ${CA_FILE%/*}, run $UPDATE, then up again"
 }
 fi
+mf_drop roots
 untrust
 mf_set ca "$CA_FILE"
 our_dir "${CA_FILE%/*}"
@@ -192,6 +199,7 @@ say "trusted the CA in $CA_FILE"
 trust_scoped() {
 untrust
 mkdir -p "$ROOT$SCOPED"
+[ "$(cat "$ROOT$SCOPED/berth.crt" 2>/dev/null)" = "$CA_PEM" ] || mf_drop roots
 printf '%s\n' "$CA_PEM" | put "$ROOT$SCOPED/berth.crt" 600
 }
 hosts_apply() {
@@ -217,9 +225,9 @@ mf_set hosts "$ENTRY"
 {
 cat "$FILE"
 [ -z "$(mf_get hosts-bare)" ] || echo
-printf '# BEGIN berth\n%s\n# END berth\n' "$ENTRY"
+hosts_block "$ENTRY"
 } | hosts_write
-elif [ "$(sed -n '/^# BEGIN berth$/,/^# END berth$/p' "$FILE")" != "$(printf '# BEGIN berth\n%s\n# END berth' "$ENTRY")" ]; then
+elif [ "$(hosts_now)" != "$(hosts_block "$ENTRY")" ]; then
 mf_set hosts "$ENTRY"
 awk -v entry="$ENTRY" '
 $0 == "# BEGIN berth" { print; print entry; on = 1; next }
@@ -252,8 +260,9 @@ containerd) trust_scoped ;;
 *) die "TRUST is os or containerd" ;;
 esac
 hosts_apply
-printf '# Ports that containerd dials in place of 443. Written by berth.\n%s %s\n' "$REGISTRY_HOST" "$NODE_PORT" |
-our_file "$PORTS" 644
+mapping "$REGISTRY_HOST $NODE_PORT" | our_file "$PORTS" 644
+mf_set ca-sum "$(sum "$ROOT$(ca_path)")"
+mf_set ports "$REGISTRY_HOST $NODE_PORT"
 echo "base trust=$TRUST hosts=${HOSTS_IP:-none} port=$NODE_PORT"
 }
 main() {

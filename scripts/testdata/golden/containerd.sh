@@ -73,6 +73,7 @@ die "this node belongs to $HOLDER: destroy that stack, or run berth-remove on th
 mkdir -p "$STATE"
 chmod 700 "$STATE"
 mf_set owner "$OWNER"
+mf_set applies $(($(mf_get applies) + 1))
 }
 UNIT=containerd.service
 DROPIN=/etc/systemd/system/$UNIT.d/zz-berth.conf
@@ -176,6 +177,26 @@ last_words() {
 timeout 20 journalctl -u "$UNIT" --since "@$BEGAN" -o cat --no-pager 2>/dev/null |
 grep -Ev 'level=(info|debug|warning)|^(Starting|Started|Stopping|Stopped) ' | tail -n 15 | cut -c1-300 >&2 || :
 }
+environment() { fact Environment | tr ' ' '\n' | sed -n "s/^\"*$1=//p" | tr -d '"'; }
+dropin() {
+echo "# Written by berth; berth-remove takes it away."
+echo "[Service]"
+if ! grep -s '^Environment="PATH=' "$ROOT$DROPIN"; then
+WAY=$(environment PATH)
+WAY=${WAY:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
+case :$WAY: in
+*":${STOCK%/*}:"*) ;;
+*) [ ! -e "$ROOT${STOCK%/*}/containerd-shim-runc-v2" ] || echo "Environment=\"PATH=$WAY:${STOCK%/*}\"" ;;
+esac
+fi
+if [ "$TRUST" = containerd ]; then
+FOLDERS=$(environment SSL_CERT_DIR)
+FOLDERS=${FOLDERS:-/etc/ssl/certs:/etc/pki/tls/certs}
+echo "Environment=\"SSL_CERT_DIR=${FOLDERS%:"$SCOPED"}:$SCOPED\""
+fi
+echo "ExecStart="
+echo "ExecStart=$1$ARGS"
+}
 case ${VERSION-}${ARTIFACT-x/x} in
 *[!A-Za-z0-9.+~_/-]* | .* | *..*) die "VERSION or ARTIFACT has a form that is not expected" ;;
 esac
@@ -252,26 +273,6 @@ else
 NEXT=$BIN.new
 fi
 }
-environment() { fact Environment | tr ' ' '\n' | sed -n "s/^\"*$1=//p" | tr -d '"'; }
-dropin() {
-echo "# Written by berth; berth-remove takes it away."
-echo "[Service]"
-if ! grep -s '^Environment="PATH=' "$ROOT$DROPIN"; then
-WAY=$(environment PATH)
-WAY=${WAY:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
-case :$WAY: in
-*":${STOCK%/*}:"*) ;;
-*) [ ! -e "$ROOT${STOCK%/*}/containerd-shim-runc-v2" ] || echo "Environment=\"PATH=$WAY:${STOCK%/*}\"" ;;
-esac
-fi
-if [ "$TRUST" = containerd ]; then
-FOLDERS=$(environment SSL_CERT_DIR)
-FOLDERS=${FOLDERS:-/etc/ssl/certs:/etc/pki/tls/certs}
-echo "Environment=\"SSL_CERT_DIR=${FOLDERS%:"$SCOPED"}:$SCOPED\""
-fi
-echo "ExecStart="
-echo "ExecStart=$1$ARGS"
-}
 settled() {
 [ "$NEXT" = "$BIN" ] && [ ! -e "$ROOT$TRIAL" ] && [ "$(fact ActiveState)" = active ] && [ "$(exe)" = "$ROOT$BIN" ] &&
 [ "$(cat "$ROOT$DROPIN" 2>/dev/null)" = "$(dropin "$BIN")" ] && [ "$(mf_get roots)" = "$ROOTS" ]
@@ -341,7 +342,7 @@ PROBLEM="systemctl restart failed"
 exit 1
 }
 healthy "$NEXT" "$PLUGINS" || exit 1
-SEEN=$(fact ExecStart | sed -n 's/.*argv\[\]=[^ ]*\(.*\) ; ignore_errors=.*/\1/p')
+SEEN=$(facts && fact ExecStart | sed -n 's/.*argv\[\]=[^ ]*\(.*\) ; ignore_errors=.*/\1/p')
 [ "$(text "$SEEN")" = "$(text "$ARGS")" ] || {
 PROBLEM="its arguments are '$SEEN' in place of '$ARGS'"
 exit 1
@@ -362,7 +363,7 @@ mf_set artifact "$DIGEST"
 mf_set sums "$(sum "$ROOT$BIN") $(sum "$ROOT$CTR")"
 }
 case $(readlink "$ROOT$LINK" || :) in
-"$CTR") ;;
+"$CTR") mf_set link "$LINK $CTR" ;;
 /usr/local/bin/ctr-berth-*) link_ctr ;;
 *) [ -e "$ROOT$LINK" ] || [ -L "$ROOT$LINK" ] || link_ctr ;;
 esac
@@ -370,6 +371,7 @@ mf_get file | grep -e '-berth-[0-9]' | while read -r FILE; do
 case $FILE in "$BIN" | "$CTR" | "$BIN.new" | "$CTR.new") ;; *) rm -f "$ROOT$FILE" ;; esac
 done
 for FILE in "$STATE"/artifact-*; do [ "$FILE" = "$STAGED" ] || rm -f "$FILE"; done
+mf_set version "$VERSION"
 }
 link_ctr() {
 mf_set link "$LINK $CTR"

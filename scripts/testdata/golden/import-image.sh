@@ -73,6 +73,7 @@ die "this node belongs to $HOLDER: destroy that stack, or run berth-remove on th
 mkdir -p "$STATE"
 chmod 700 "$STATE"
 mf_set owner "$OWNER"
+mf_set applies $(($(mf_get applies) + 1))
 }
 names() { timeout 30 ctr -n k8s.io images ls -q; }
 present() { names | grep -qxF "$IMAGE"; }

@@ -22,6 +22,7 @@ import (
 
 	"berth/components/containerd/internal/build"
 	"berth/components/containerd/release"
+	"berth/components/remote/sshclient"
 )
 
 // attempts is how often publishing is tried once the registry has answered.
@@ -49,7 +50,7 @@ func (p *Publisher) Ensure(ctx context.Context, request release.PublishRequest) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	tunnel, err := connect(ctx, request.SSH)
+	tunnel, err := sshclient.Dial(ctx, sshclient.Target(request.SSH), dialTimeout)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -26,7 +25,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/crypto/ssh"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/content/memory"
@@ -36,6 +34,7 @@ import (
 	"berth/components/containerd/internal/build"
 	"berth/components/containerd/internal/layer"
 	"berth/components/containerd/release"
+	"berth/components/remote/sshclient"
 )
 
 // fixture is a registry behind an SSH server, and a publisher whose builds are a few bytes.
@@ -184,7 +183,7 @@ type copied struct {
 
 func (f *fixture) fetch(t *testing.T, repository, tag string) copied {
 	t.Helper()
-	tunnel, err := connect(t.Context(), f.request.SSH)
+	tunnel, err := sshclient.Dial(t.Context(), sshclient.Target(f.request.SSH), dialTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -414,28 +413,6 @@ func TestEnsureStops(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := f.publisher.Ensure(ctx, f.request); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("err = %v", err)
-	}
-}
-
-func TestNoKeyAndNoAgent(t *testing.T) {
-	t.Setenv("SSH_AUTH_SOCK", "")
-	if _, _, err := authMethod(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "SSH_AUTH_SOCK") {
-		t.Errorf("err = %v", err)
-	}
-}
-
-func TestKeyWithPassphrase(t *testing.T) {
-	t.Parallel()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte("x"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := authMethod(t.Context(), string(pem.EncodeToMemory(block))); err == nil || !strings.Contains(err.Error(), "passphrase") {
 		t.Errorf("err = %v", err)
 	}
 }
