@@ -46,6 +46,7 @@ func TestEndToEnd(t *testing.T) { //nolint:paralleltest // one cluster, one orde
 		{"05-users-day", (*suite).usersDay},
 		{"06-port-and-password", (*suite).portAndPassword},
 		{"07-broken-containerd", (*suite).brokenContainerd},
+		{"07-drift", (*suite).drift},
 		{"08-destroy", (*suite).destroy},
 		{"09-bad-config", (*suite).badConfig},
 		{"10-secrets", (*suite).noSecrets},

@@ -29,7 +29,7 @@ func (s *suite) preview(t *testing.T) {
 		"apply image docker.io/library/registry:3.1.2",
 		"sign "+registryHost)
 
-	s.untouched(t, touchedBefore)
+	s.untouched(t, touchedBefore, 2)
 	s.sameFiles(t, s.clean)
 	if now := s.kube.versions(t); !maps.Equal(objectsBefore, now) {
 		t.Errorf("preview changed the cluster:\n%v\n%v", objectsBefore, now)

@@ -20,7 +20,7 @@ func (s *suite) noChange(t *testing.T) {
 		before := s.touched(t)
 		s.pulumi.must(t, "up", "--yes", "--skip-preview", "--expect-no-changes")
 		s.pulumi.must(t, "preview", "--expect-no-changes")
-		s.untouched(t, before)
+		s.untouched(t, before, 2)
 	})
 	t.Run("second-checkout", func(t *testing.T) {
 		before := s.touched(t)
@@ -30,7 +30,7 @@ func (s *suite) noChange(t *testing.T) {
 		elsewhere.env = slices.Concat(elsewhere.env, []string{"BERTH_CACHE=" + cache})
 		elsewhere.must(t, "preview", "--expect-no-changes")
 		elsewhere.must(t, "up", "--yes", "--skip-preview", "--expect-no-changes")
-		s.untouched(t, before)
+		s.untouched(t, before, 2)
 		if left, err := os.ReadDir(cache); err != nil || len(left) > 0 {
 			t.Errorf("the cache has %d entries: something was built (%v)", len(left), err)
 		}
@@ -65,13 +65,13 @@ func (s *suite) otherAPIAddress(t *testing.T) {
 		return
 	}
 	s.pulumi.must(t, "up", "--yes", "--skip-preview")
-	s.untouched(t, touched)
+	s.untouched(t, touched, 2)
 	if now := s.kube.versions(t); !maps.Equal(versions, now) {
 		t.Errorf("another address of the API server changed the cluster:\n%v\n%v", versions, now)
 	}
 	s.pulumi.config = before
 	s.pulumi.must(t, "up", "--yes", "--skip-preview")
-	s.untouched(t, touched)
+	s.untouched(t, touched, 3)
 }
 
 // relay passes TCP connections on to address until the test ends, and returns where it listens.

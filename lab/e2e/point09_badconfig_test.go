@@ -39,7 +39,7 @@ func (s *suite) badConfig(t *testing.T) {
 			}
 		})
 	}
-	s.untouched(t, before)
+	s.untouched(t, before, 0)
 	t.Run("connection", func(t *testing.T) { s.badConnection(t, bad, salt) })
 	for _, n := range s.cluster.Nodes {
 		if left := traces(t, n); !s.up && left != "" {
