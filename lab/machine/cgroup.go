@@ -109,7 +109,7 @@ func inherit(dir, file string) error {
 		return nil
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, file), value, 0o644) //nolint:gosec // The folder is one that was just made.
+		err = os.WriteFile(filepath.Join(dir, file), value, 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("preparing control group %s: %w", dir, err)
