@@ -30,6 +30,8 @@ type Line struct {
 	Versions map[string]string `json:"versions"`
 	// Tests names the folders of testdata that are laid over the patched tree before its tests run.
 	Tests []string `json:"tests"`
+	// Folders maps folders of the tests, which have the names of the lines before 2.0, to where this line has them.
+	Folders map[string]string `json:"folders"`
 	// Touched are the package patterns whose own tests must still pass, relative to the module.
 	Touched []string `json:"touched"`
 }

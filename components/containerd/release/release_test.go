@@ -16,10 +16,10 @@ func TestVersions(t *testing.T) {
 	if got := release.ArtifactTag("1.7.36", "arm64"); got != "1.7.36-berth.1-linux-arm64" {
 		t.Errorf("ArtifactTag = %q", got)
 	}
-	if got := release.Lines(); !slices.Equal(got, []string{"1.6", "1.7"}) {
+	if got := release.Lines(); !slices.Equal(got, []string{"1.6", "1.7", "2.0", "2.1", "2.2", "2.3", "2.4"}) {
 		t.Errorf("Lines = %q", got)
 	}
-	if got := release.Versions(); !slices.Equal(got, []string{"1.6.38", "1.7.36"}) {
+	if got := release.Versions(); !slices.Equal(got, []string{"1.6.38", "1.7.36", "2.0.14", "2.1.9", "2.2.9", "2.3.7", "2.4.2"}) {
 		t.Errorf("Versions = %q", got)
 	}
 }
@@ -32,7 +32,7 @@ func TestSupported(t *testing.T) {
 		}
 	}
 	for _, test := range []struct{ version, want string }{
-		{"1.7.1", "choose one of 1.6.38, 1.7.36"},
+		{"1.7.1", "choose one of 1.6.38, 1.7.36, 2."},
 		{"", "choose one of"},
 		{"v1.7.36", "without the leading v (1.7.36)"},
 		{"2", "choose one of"},

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"debug/elf"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -123,15 +126,17 @@ func testTree(t *testing.T, line patches.Line, version string) {
 		t.Fatal(err)
 	}
 	for _, name := range line.Tests {
-		if err := copyTree(dir, filepath.Join(testdata, name)); err != nil {
+		if err := copyTests(dir, filepath.Join(testdata, name), line); err != nil {
 			t.Fatal(err)
 		}
 	}
 	packages := append([]string{"./" + portmapDir + "/..."}, line.Touched...)
-	if _, err := tool.Run(t.Context(), dir, "", append([]string{"vet", "-mod=readonly"}, packages...)...); err != nil {
+	// With the artifact's settings, so that what is tested is what is built, and compiled once for both.
+	settings := []string{"-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", tags}
+	if _, err := tool.Run(t.Context(), dir, "", slices.Concat([]string{"vet"}, settings, packages)...); err != nil {
 		t.Error(err)
 	}
-	output, err := tool.Run(t.Context(), dir, "", append([]string{"test", "-v", "-mod=readonly"}, packages...)...)
+	output, err := tool.Run(t.Context(), dir, "", slices.Concat([]string{"test", "-v"}, settings, packages)...)
 	if err != nil {
 		t.Errorf("%v\n%s", err, failures(string(output)))
 	}
@@ -155,6 +160,43 @@ func testTree(t *testing.T, line patches.Line, version string) {
 	if err == nil || !strings.Contains(string(output), "remotes/docker/config/hosts.go") {
 		t.Errorf("the unpatched tree passed: %v\n%s", err, output)
 	}
+}
+
+// imported matches a package of containerd in an import, apart from those of module version 2.
+var imported = regexp.MustCompile(`"github\.com/containerd/containerd/([^"]+)"`)
+
+// copyTests lays a folder of testdata over a line's tree. What the lines share is written with the names that packages
+// had before 2.0, and is given those of the line.
+func copyTests(dir, from string, line patches.Line) error {
+	rename := func(name string) string {
+		for before, after := range line.Folders {
+			if name == before || strings.HasPrefix(name, before+"/") {
+				return after + strings.TrimPrefix(name, before)
+			}
+		}
+		return name
+	}
+	return fs.WalkDir(os.DirFS(from), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(from, name))
+		if err != nil {
+			return err
+		}
+		text = imported.ReplaceAllFunc(text, func(match []byte) []byte {
+			folder := string(imported.FindSubmatch(match)[1])
+			if strings.HasPrefix(folder, "v2/") {
+				return match
+			}
+			return []byte(strconv.Quote(line.Module + "/" + rename(folder)))
+		})
+		target := filepath.Join(dir, rename(name))
+		if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
+			return err
+		}
+		return os.WriteFile(target, text, 0o600)
+	})
 }
 
 func testBuilds(t *testing.T, version string) {
