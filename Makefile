@@ -3,8 +3,10 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --warn-undefined-variables --no-print-directory
 export BERTH_CACHE ?= $(CURDIR)/lab/.cache/berth
+# A cache per checkout: a shared one remembers findings by the paths of a checkout that may be gone.
+export GOLANGCI_LINT_CACHE ?= $(CURDIR)/bin/golangci-lint
 
-GOLANGCI := go tool -modfile=tools/go.mod golangci-lint
+GOLANGCI := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 LAB := go -C lab run .
 # Modules of our own code; the others below lab/ only collect what is built from elsewhere.
 MODULES := . lab lab/pulumi
@@ -22,14 +24,14 @@ test: packages lint unit e2e ## lint, unit and script tests, then the end-to-end
 
 .PHONY: lint
 lint: packages ## golangci-lint in every module, shellcheck
-	for module in $(MODULES); do (cd $$module && go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --allow-parallel-runners --config $(CURDIR)/.golangci.yml ./...); done
+	for module in $(MODULES); do (cd $$module && $(GOLANGCI) run --allow-parallel-runners --config $(CURDIR)/.golangci.yml ./...); done
 	shellcheck -s sh scripts/*.sh scripts/operator/*.sh
 	shellcheck .ci/run .ci/packages
 	shellcheck --exclude SC2016 lab/demo.sh
 
 .PHONY: fmt
 fmt: ## format the Go code
-	for module in $(MODULES); do (cd $$module && go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint fmt --config $(CURDIR)/.golangci.yml ./...); done
+	for module in $(MODULES); do (cd $$module && $(GOLANGCI) fmt --config $(CURDIR)/.golangci.yml ./...); done
 
 .PHONY: unit
 unit: packages ## unit and script tests
