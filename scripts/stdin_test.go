@@ -150,7 +150,7 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join("testdata", "golden", string(s)+".sh")
+		path := filepath.Join("testdata", "golden", string(s)+".golden")
 		if *update {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
