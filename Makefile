@@ -5,6 +5,9 @@ MAKEFLAGS += --warn-undefined-variables --no-print-directory
 export BERTH_CACHE ?= $(CURDIR)/lab/.cache/berth
 # A cache per checkout: a shared one remembers findings by the paths of a checkout that may be gone.
 export GOLANGCI_LINT_CACHE ?= $(CURDIR)/bin/golangci-lint
+# The settings of the lab's builds, so that tests and linter find the packages compiled.
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath
 
 GOLANGCI := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 LAB := go -C lab run .

@@ -57,7 +57,8 @@ func (b *Builder) goBuild(ctx context.Context, name string, set []string, packag
 		_, err := run.Output(ctx, run.Command{
 			Args: args, Dir: dir, Log: b.Verbose,
 			// No C: the programs run in images that hold nothing else. No workspace: it would mix the modules' versions.
-			Env: []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly -buildvcs=false"},
+			// The compiler collects garbage less often, which saves a quarter of the time for some more memory.
+			Env: []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly -buildvcs=false", "GOGC=400"},
 		})
 		return err
 	})
