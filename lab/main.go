@@ -83,8 +83,10 @@ func status(ctx context.Context, o cluster.Options) error {
 	for _, n := range c.Nodes {
 		state := "off"
 		if n.Running() {
-			state = "on"
 			on++
+			if state, err = n.System(ctx); err != nil {
+				state = "on, but does not answer: " + err.Error()
+			}
 		}
 		fmt.Printf("machine %s %s %s\n", n.Name, n.Address, state)
 	}

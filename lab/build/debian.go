@@ -12,8 +12,18 @@ import (
 	"berth/lab/run"
 )
 
-// Suite is the Debian release of the nodes: its containerd is 1.6.20.
-const Suite = "bookworm"
+// Suite is a release of Debian that nodes run.
+type Suite string
+
+const (
+	// Bookworm is Debian 12: its containerd is 1.6.20.
+	Bookworm Suite = "bookworm"
+	// Trixie is Debian 13: its containerd is 1.7.24.
+	Trixie Suite = "trixie"
+)
+
+// Suites are all of them.
+func Suites() []Suite { return []Suite{Bookworm, Trixie} }
 
 // hostPackages are the programs that the lab needs on the host, with the Debian packages that bring them.
 var hostPackages = []struct{ program, name string }{
@@ -53,14 +63,15 @@ func (b *Builder) HostPackages(ctx context.Context) error {
 	return nil
 }
 
-// Base makes the nodes' Debian and returns its folder.
-func (b *Builder) Base(ctx context.Context) (string, error) {
-	base := filepath.Join(b.Cache, "base")
-	key, err := Key(nil, append([]string{Suite}, nodePackages...)...)
+// Base makes the Debian of a suite and returns its folder.
+func (b *Builder) Base(ctx context.Context, suite Suite) (string, error) {
+	name := "base-" + string(suite)
+	base := filepath.Join(b.Cache, name)
+	key, err := Key(nil, append([]string{string(suite)}, nodePackages...)...)
 	if err != nil {
 		return "", err
 	}
-	return base, b.Part(ctx, "base", key, func(ctx context.Context) error {
+	return base, b.Part(ctx, name, key, func(ctx context.Context) error {
 		mirror, proxy, err := aptSource(ctx)
 		if err != nil {
 			return err
@@ -74,7 +85,7 @@ func (b *Builder) Base(ctx context.Context) (string, error) {
 			Args: []string{
 				// Namespaces of its own: what it mounts and starts is gone with it, also when it is killed.
 				"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-				"debootstrap", "--variant=minbase", "--include=" + strings.Join(nodePackages, ","), Suite, base + ".new", mirror,
+				"debootstrap", "--variant=minbase", "--include=" + strings.Join(nodePackages, ","), string(suite), base + ".new", mirror,
 			},
 			Env: proxy, Log: b.Verbose,
 		})

@@ -12,17 +12,18 @@ import (
 	"path/filepath"
 	"strings"
 
+	"berth/lab/build"
 	"berth/lab/machine"
 	"berth/lab/stack"
 )
 
 var (
 	network = machine.Network{Bridge: "berth0", Prefix: netip.MustParsePrefix("10.99.0.1/24")}
-	// nodes are the machines of the cluster; the first is the control plane.
+	// nodes are the machines of the cluster; the first is the control plane. They run both releases of Debian, and so two lines of containerd.
 	nodes = []Node{
-		{Name: "master1", Address: "10.99.0.11", PodCIDR: "10.244.1.0/24"},
-		{Name: "worker1", Address: "10.99.0.12", PodCIDR: "10.244.2.0/24"},
-		{Name: "worker2", Address: "10.99.0.13", PodCIDR: "10.244.3.0/24"},
+		{Name: "master1", Address: "10.99.0.11", PodCIDR: "10.244.1.0/24", Suite: build.Bookworm},
+		{Name: "worker1", Address: "10.99.0.12", PodCIDR: "10.244.2.0/24", Suite: build.Bookworm},
+		{Name: "worker2", Address: "10.99.0.13", PodCIDR: "10.244.3.0/24", Suite: build.Trixie},
 	}
 )
 
@@ -62,6 +63,7 @@ type Node struct {
 	Address string
 	HostKey string // type and key, as in known_hosts
 	PodCIDR string
+	Suite   build.Suite // release of Debian
 
 	machine *machine.Machine
 }
@@ -71,6 +73,17 @@ func (n *Node) Run(ctx context.Context, sh string) (string, error) { return n.ma
 
 // Root is the path of the node's root filesystem on the host.
 func (n *Node) Root() string { return n.machine.Root() }
+
+// Inside is the path on the host of the node's root as its own processes see it, with all that is mounted there, /run for one. Another
+// start of the machine makes it another path.
+func (n *Node) Inside() (string, error) { return n.machine.Inside() }
+
+// System says which release of Debian the node is and which containerd runs on it, e.g. "Debian 13.1, containerd 1.7.24~ds1".
+func (n *Node) System(ctx context.Context) (string, error) {
+	out, err := n.Run(ctx, `containerd=$(readlink "/proc/$(systemctl show -p MainPID --value containerd)/exe") || containerd=
+echo "Debian $(cat /etc/debian_version), containerd ${containerd:+$("$containerd" --version | cut -d' ' -f3)}"`)
+	return strings.TrimSpace(out), err
+}
 
 // Kill ends the machine as a loss of power does.
 func (n *Node) Kill(ctx context.Context) error { return n.machine.Kill(ctx) }

@@ -173,6 +173,16 @@ func isLeader(pid string) bool {
 	return false
 }
 
+// Inside is the path on the host of the root as the machine's own processes see it, with all that is mounted in it. It holds until the
+// machine ends.
+func (m *Machine) Inside() (string, error) {
+	leader, err := m.leader()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join("/proc", strconv.Itoa(leader), "root"), nil
+}
+
 // Run runs sh as root inside the machine, with nothing on standard input, and returns its standard output. An error carries the
 // end of its standard error.
 func (m *Machine) Run(ctx context.Context, sh string) (string, error) {

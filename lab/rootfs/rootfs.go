@@ -63,9 +63,10 @@ func SharedDir(root string) string { return root + ".shared" }
 // programs are the names of the one Kubernetes binary on a node.
 var programs = []string{"kubeadm", "kubectl", "kubelet", "kube-proxy"}
 
-// Build makes the root filesystem from base, with the image archives in the folder images imported, and returns its path.
-func Build(ctx context.Context, b *build.Builder, base, images string) (string, error) {
-	root := filepath.Join(b.Cache, "node")
+// Build makes the root filesystem of a suite from its base, with the image archives in the folder images imported, and returns its path.
+func Build(ctx context.Context, b *build.Builder, suite build.Suite, base, images string) (string, error) {
+	name := "node-" + string(suite)
+	root := filepath.Join(b.Cache, name)
 	baseKey, err := os.ReadFile(base + ".key")
 	if err != nil {
 		return "", fmt.Errorf("building the nodes' root: %w", err)
@@ -86,7 +87,7 @@ func Build(ctx context.Context, b *build.Builder, base, images string) (string, 
 	if err != nil {
 		return "", err
 	}
-	return root, b.Part(ctx, "node", key, func(ctx context.Context) error {
+	return root, b.Part(ctx, name, key, func(ctx context.Context) error {
 		fresh := root + ".new"
 		for _, dir := range []string{root, fresh, SharedDir(root)} {
 			if err := os.RemoveAll(dir); err != nil {
