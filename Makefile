@@ -38,7 +38,7 @@ fmt: ## format the Go code
 
 .PHONY: unit
 unit: packages ## unit and script tests
-	go test ./...
+	go test -timeout 60m ./... # minutes, but for containerd lines whose patches changed
 	cd lab && go test $$(go list ./... | grep -v /e2e)
 	cd lab/pulumi && go test ./...
 
@@ -48,7 +48,7 @@ e2e: packages lab-up ## the end-to-end test on the lab
 
 .PHONY: test-containerd
 test-containerd: packages ## apply, vet, test and build every patched containerd
-	BERTH_TEST_CONTAINERD=1 go test ./components/containerd/... -v -count=1 -timeout 60m
+	BERTH_TEST_CONTAINERD=1 go test ./components/containerd/... -v -count=1 -timeout 120m
 
 .PHONY: lab-up lab-down lab-status
 lab-up: packages ## start the lab: a kubeadm cluster of three systemd machines

@@ -41,7 +41,7 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 		return err
 	}
 	publisher := publish.Publisher{
-		Cache: cache, Log: stderr, Patience: 2 * time.Minute, Pause: 2 * time.Second, Build: build.Artifact,
+		Cache: cache, Log: stderr, Patience: 2 * time.Minute, Pause: 2 * time.Second, Build: build.Artifact, Bill: build.Bill,
 	}
 	if err := publisher.Ensure(ctx, request); err != nil {
 		return err

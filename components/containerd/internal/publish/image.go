@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -104,20 +105,56 @@ func jsonPart(mediaType string, value any) (part, error) {
 	return part{content.NewDescriptorFromBytes(mediaType, text), text}, nil
 }
 
+// papers are what stands beside the artifact in its manifest: the bill of materials, and each patch as a file. Each has its name as
+// a title, by which clients such as oras write it.
+func (p *Publisher) papers(artifact release.Artifact, file string) ([]part, error) {
+	bill, err := p.Bill(release.BuildRequest{Version: artifact.Version, Arch: artifact.Arch}, file)
+	if err != nil {
+		return nil, err
+	}
+	line, err := release.LineOf(artifact.Version)
+	if err != nil {
+		return nil, err
+	}
+	list, err := line.Patches()
+	if err != nil {
+		return nil, err
+	}
+	papers := []part{paper("containerd.cdx.json", "application/vnd.cyclonedx+json", bill)}
+	for _, patch := range list {
+		papers = append(papers, paper(path.Base(patch.Name), "text/x-diff", patch.Content))
+	}
+	return papers, nil
+}
+
+func paper(title, mediaType string, text []byte) part {
+	descriptor := content.NewDescriptorFromBytes(mediaType, text)
+	descriptor.Annotations = map[string]string{ocispec.AnnotationTitle: title}
+	return part{descriptor, text}
+}
+
 // artifactManifest is the manifest that keeps an artifact's layer from the registry's garbage collection.
-func artifactManifest(artifact release.Artifact, patchHash string, layer ocispec.Descriptor) (part, error) {
+func artifactManifest(artifact release.Artifact, layer ocispec.Descriptor, papers []part) (part, error) {
+	patches, err := build.PatchHash(artifact.Version)
+	if err != nil {
+		return part{}, err
+	}
+	layers := []ocispec.Descriptor{layer}
+	for _, paper := range papers {
+		layers = append(layers, paper.descriptor)
+	}
 	return jsonPart(ocispec.MediaTypeImageManifest, ocispec.Manifest{
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    ocispec.MediaTypeImageManifest,
 		ArtifactType: "application/vnd.berth.containerd",
 		Config:       ocispec.DescriptorEmptyJSON,
-		Layers:       []ocispec.Descriptor{layer},
+		Layers:       layers,
 		Annotations: map[string]string{
 			ocispec.AnnotationTitle: fmt.Sprintf("containerd and ctr %s for linux/%s",
 				release.FullVersion(artifact.Version), artifact.Arch),
 			ocispec.AnnotationVersion:   release.FullVersion(artifact.Version),
 			"berth.containerd.upstream": artifact.Version,
-			"berth.containerd.patches":  "sha256:" + patchHash,
+			"berth.containerd.patches":  "sha256:" + patches,
 		},
 	})
 }

@@ -4,6 +4,7 @@ package publish
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/crypto/ssh"
+	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -41,6 +43,8 @@ type Publisher struct {
 	Patience, Pause time.Duration
 	// Build returns an artifact's file. It is asked only for what the registry lacks.
 	Build func(ctx context.Context, cache string, log io.Writer, request release.BuildRequest) (build.Result, error)
+	// Bill returns the bill of materials of an artifact's file.
+	Bill func(request release.BuildRequest, artifact string) ([]byte, error)
 }
 
 // Ensure publishes what the registry lacks of the request, and sends nothing where it lacks nothing.
@@ -177,41 +181,59 @@ func repository(server, name string, client remote.Client) (*remote.Repository, 
 	return repo, nil
 }
 
+// ensureArtifact publishes the layer that nodes fetch under its tag, and with it the bill of materials and the patches.
 func (p *Publisher) ensureArtifact(ctx context.Context, repo *remote.Repository, artifact release.Artifact) error {
-	layer, err := repo.Blobs().Resolve(ctx, artifact.Digest)
-	if errors.Is(err, errdef.ErrNotFound) {
-		layer, err = p.pushArtifact(ctx, repo, artifact)
-	}
-	if err != nil {
+	tag := release.ArtifactTag(artifact.Version, artifact.Arch)
+	published, err := isPublished(ctx, repo, tag, artifact.Digest)
+	if err != nil || published {
 		return err
 	}
-	layer = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: layer.Digest, Size: layer.Size}
-	empty := part{ocispec.DescriptorEmptyJSON, ocispec.DescriptorEmptyJSON.Data}
-	if err := p.ensureBlob(ctx, repo, empty); err != nil {
-		return err
-	}
-	hash, err := build.PatchHash(artifact.Version)
-	if err != nil {
-		return localError{err}
-	}
-	manifest, err := artifactManifest(artifact, hash, layer)
-	if err != nil {
-		return localError{err}
-	}
-	return p.ensureTag(ctx, repo, manifest, release.ArtifactTag(artifact.Version, artifact.Arch))
-}
-
-func (p *Publisher) pushArtifact(
-	ctx context.Context, repo *remote.Repository, artifact release.Artifact,
-) (ocispec.Descriptor, error) {
 	built, err := p.Build(ctx, p.Cache, p.Log, release.BuildRequest{Version: artifact.Version, Arch: artifact.Arch})
 	if err != nil {
-		return ocispec.Descriptor{}, localError{err}
+		return localError{err}
 	}
 	if built.Digest != artifact.Digest {
-		return ocispec.Descriptor{}, localError{fmt.Errorf("the build gave %s instead of %s; "+
+		return localError{fmt.Errorf("the build gave %s instead of %s; "+
 			"was it planned by another version of this program?", built.Digest, artifact.Digest)}
 	}
+	layer, err := p.ensureLayer(ctx, repo, tag, built)
+	if err != nil {
+		return err
+	}
+	papers, err := p.papers(artifact, built.Path)
+	if err != nil {
+		return localError{err}
+	}
+	for _, blob := range append(papers, part{ocispec.DescriptorEmptyJSON, ocispec.DescriptorEmptyJSON.Data}) {
+		if err := p.ensureBlob(ctx, repo, blob); err != nil {
+			return err
+		}
+	}
+	manifest, err := artifactManifest(artifact, layer, papers)
+	if err != nil {
+		return localError{err}
+	}
+	return repo.PushReference(ctx, manifest.descriptor, bytes.NewReader(manifest.content), tag)
+}
+
+// isPublished tells whether the tag names a manifest with that layer, and the layer is there.
+func isPublished(ctx context.Context, repo *remote.Repository, tag, layer string) (bool, error) {
+	_, text, err := oras.FetchBytes(ctx, repo, tag, oras.DefaultFetchBytesOptions)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var manifest ocispec.Manifest
+	if json.Unmarshal(text, &manifest) != nil || len(manifest.Layers) == 0 || manifest.Layers[0].Digest.String() != layer {
+		return false, nil // somebody else's tag: it is moved
+	}
+	return repo.Blobs().Exists(ctx, manifest.Layers[0])
+}
+
+// ensureLayer sends the built file unless the registry has it.
+func (p *Publisher) ensureLayer(ctx context.Context, repo *remote.Repository, tag string, built build.Result) (ocispec.Descriptor, error) {
 	file, err := os.Open(built.Path)
 	if err != nil {
 		return ocispec.Descriptor{}, localError{err}
@@ -224,8 +246,11 @@ func (p *Publisher) pushArtifact(
 	descriptor := ocispec.Descriptor{
 		MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.Digest(built.Digest), Size: info.Size(),
 	}
-	p.say("sending %s, %.1f MB",
-		release.ArtifactTag(artifact.Version, artifact.Arch), float64(info.Size())/1e6)
+	found, err := repo.Blobs().Exists(ctx, descriptor)
+	if err != nil || found {
+		return descriptor, err
+	}
+	p.say("sending %s, %.1f MB", tag, float64(info.Size())/1e6)
 	return descriptor, repo.Blobs().Push(ctx, descriptor, file)
 }
 

@@ -37,6 +37,9 @@ import (
 	"berth/components/remote/sshclient"
 )
 
+// bill stands for a bill of materials: publishing does not look into it.
+const bill = `{"bomFormat":"CycloneDX"}`
+
 // fixture is a registry behind an SSH server, and a publisher whose builds are a few bytes.
 type fixture struct {
 	registry  *registryServer
@@ -67,6 +70,7 @@ func newFixture(t *testing.T) *fixture {
 			f.builds.Add(1)
 			return build.Result{Digest: result.Digest, Path: packed}, nil
 		},
+		Bill: func(release.BuildRequest, string) ([]byte, error) { return []byte(bill), nil },
 	}
 	f.request = release.PublishRequest{
 		Registry: release.RegistryTarget{
@@ -153,9 +157,21 @@ func TestPublishedImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	var manifest ocispec.Manifest
-	f.fetch(t, release.ArtifactRepository, release.ArtifactTag("1.7.36", "amd64")).decodeRoot(t, &manifest)
-	if len(manifest.Layers) != 1 || manifest.Layers[0].Digest.String() != f.request.Artifacts[0].Digest {
+	artifact := f.fetch(t, release.ArtifactRepository, release.ArtifactTag("1.7.36", "amd64"))
+	artifact.decodeRoot(t, &manifest)
+	if manifest.Layers[0].Digest.String() != f.request.Artifacts[0].Digest {
 		t.Errorf("layers = %+v", manifest.Layers)
+	}
+	papers := map[string]string{}
+	for _, layer := range manifest.Layers[1:] {
+		text, err := content.FetchAll(t.Context(), artifact, layer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		papers[layer.Annotations[ocispec.AnnotationTitle]] = string(text)
+	}
+	if papers["containerd.cdx.json"] != bill || !strings.Contains(papers["0001-dial-the-mapped-port.patch"], "\n+++ b/") {
+		t.Errorf("papers = %q", papers)
 	}
 	if got := manifest.Annotations; got["berth.containerd.upstream"] != "1.7.36" ||
 		got["org.opencontainers.image.version"] != "1.7.36+berth.1" || len(got["berth.containerd.patches"]) != 71 {
@@ -262,7 +278,7 @@ func TestEnsureRepairs(t *testing.T) {
 	f.registry.take()
 	// The tag is gone, or names something else; the blob is there.
 	f.registry.intercept(func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/containerd/manifests/") {
+		if r.Method != http.MethodPut && strings.Contains(r.URL.Path, "/containerd/manifests/") {
 			http.NotFound(w, r)
 			return true
 		}
@@ -372,10 +388,11 @@ func TestEnsureFails(t *testing.T) {
 		}, []string{"compiler says no"}},
 		{"redirect elsewhere", func(_ *testing.T, f *fixture) {
 			f.registry.intercept(func(w http.ResponseWriter, r *http.Request) bool {
-				if r.Method == http.MethodHead {
+				read := r.Method != http.MethodPut && strings.Contains(r.URL.Path, "/berth/")
+				if read {
 					http.Redirect(w, r, "https://storage.example/x", http.StatusTemporaryRedirect)
 				}
-				return r.Method == http.MethodHead
+				return read
 			})
 		}, []string{"another address, storage.example:443"}},
 	} {
