@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -135,13 +137,19 @@ func registryArgs(
 	}
 }
 
-// architectures are those of the nodes, in a fixed order.
-func architectures(cfg *config.Config) []string {
-	var list []string
+func target(n config.Node) containerd.Target {
+	return containerd.Target{Version: n.ContainerdVersion, Arch: n.Arch}
+}
+
+// targets are the builds that the nodes need, in a fixed order.
+func targets(cfg *config.Config) []containerd.Target {
+	var list []containerd.Target
 	for _, n := range cfg.Nodes {
-		list = append(list, n.Arch)
+		list = append(list, target(n))
 	}
-	slices.Sort(list)
+	slices.SortFunc(list, func(a, b containerd.Target) int {
+		return cmp.Or(strings.Compare(a.Version, b.Version), strings.Compare(a.Arch, b.Arch))
+	})
 	return slices.Compact(list)
 }
 
@@ -163,7 +171,7 @@ func publicationArgs(
 		CA:      cert.CA,
 		After:   []pulumi.Resource{reg},
 		Build:   build,
-		Rollout: pulumi.StringArray{pulumi.String(build.Version), cert.Cert, reg.Credentials, pulumi.Sprintf("%d", cfg.Registry.NodePort)},
+		Rollout: pulumi.StringArray{pulumi.String(strings.Join(build.Versions(), " ")), cert.Cert, reg.Credentials, pulumi.Sprintf("%d", cfg.Registry.NodePort)},
 	}
 }
 
@@ -187,10 +195,11 @@ func provisionArgs(
 	cfg *config.Config, n *node.Node, cert *certificate.Certificate, reg *registry.Registry, build *containerd.Build,
 	publication *containerd.Publication, cluster pulumi.ProviderResource, finding node.Finding, before []pulumi.Resource,
 ) *node.ProvisionArgs {
+	described, _ := cfg.Node(n.Name())
 	return &node.ProvisionArgs{
 		CA:        cert.CA,
-		Version:   build.Version,
-		Digest:    build.Digests.MapIndex(pulumi.String(n.Arch())),
+		Version:   containerd.FullVersion(described.ContainerdVersion),
+		Digest:    build.Digest(target(described)),
 		Artifact:  containerd.ArtifactRepository,
 		Username:  cfg.Registry.Username,
 		Password:  cfg.Registry.Password,

@@ -39,7 +39,7 @@ func run(ctx *pulumi.Context, look node.Look) error {
 	if err != nil {
 		return err
 	}
-	build, err := containerd.NewBuild(ctx, "containerd", cfg.Containerd.Version, architectures(cfg))
+	build, err := containerd.NewBuild(ctx, "containerd", targets(cfg))
 	if err != nil {
 		return err
 	}

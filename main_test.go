@@ -69,6 +69,24 @@ func TestAWaveWaitsForTheOneBefore(t *testing.T) {
 	}
 }
 
+func TestNodesOfSeveralLines(t *testing.T) {
+	t.Parallel()
+	g := up(t, func(c stack) {
+		nodes := c["nodes"].([]any)
+		nodes[0].(map[string]any)["containerdVersion"] = "1.6.38"
+	})
+	assert.Contains(t, g.Get("containerd-1.6.38-amd64").Input("create").StringValue(), "build containerd 1.6.38+berth.")
+	assert.Contains(t, g.Get("containerd-1.7.36-amd64").Input("create").StringValue(), "build containerd 1.7.36+berth.")
+	assert.Contains(t, g.Get("publication-push").Input("create").StringValue(), "publish containerd 1.6.38+berth.1, 1.7.36+berth.1")
+	var other []string
+	for _, name := range []string{"master1", "worker1", "worker2"} {
+		if strings.Contains(g.Get("node-"+name+"-containerd").Input("create").StringValue(), " 1.6.38+berth.") {
+			other = append(other, name)
+		}
+	}
+	assert.Len(t, other, 1, "one node alone runs the other line")
+}
+
 func TestOrderOfNodesIsNoChange(t *testing.T) {
 	t.Parallel()
 	var nodes []any

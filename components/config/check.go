@@ -194,14 +194,18 @@ func (c *checker) checkUnique(p *place, items []string, judge func(at *place, it
 var threeNumbers = regexp.MustCompile(`^(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})$`)
 
 func (c *checker) checkContainerd(p *place) {
-	at, version := p.child("version"), c.cfg.Containerd.Version
+	c.checkVersion(p.child("version"), c.cfg.Containerd.Version)
+}
+
+// checkVersion checks a version of containerd.
+func (c *checker) checkVersion(at *place, version string) {
 	if version == "" {
 		return // said when it was decoded
 	}
 	if !threeNumbers.MatchString(version) {
-		hint := `write three numbers in quotes: version: "1.7.36"`
+		hint := `write three numbers in quotes, for instance "1.7.36"`
 		if bare := strings.TrimPrefix(version, "v"); threeNumbers.MatchString(bare) {
-			hint = `write it without the v: version: "` + bare + `"`
+			hint = `write it without the v: "` + bare + `"`
 		}
 		c.bad(at, "%s is not a version of containerd; %s", show(version), hint)
 		return

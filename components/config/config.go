@@ -160,6 +160,8 @@ type Node struct {
 	User string `key:"user" computed:"ssh.user" example:"user: root"`
 	// SSH port of this node, 1-65535.
 	Port int `key:"port" computed:"ssh.port" range:"1-65535" example:"port: 22"`
+	// Upstream containerd version for this node, x.y.z in quotes: a cluster may hold nodes of several lines.
+	ContainerdVersion string `key:"containerdVersion" computed:"containerd.version" example:"containerdVersion: \"1.6.38\""`
 	// Whether the node is dead or gone: nothing is run on it any more, and it can be taken out of the list afterwards.
 	Retired bool `key:"retired" default:"false" example:"retired: true"`
 }

@@ -115,6 +115,9 @@ func (c *checker) complete() {
 	}
 	for i := range cfg.Nodes {
 		n := &cfg.Nodes[i]
+		if n.ContainerdVersion == "" {
+			n.ContainerdVersion = cfg.Containerd.Version
+		}
 		if n.User == "" {
 			n.User = cfg.SSH.User
 		}

@@ -41,6 +41,9 @@ func (c *checker) checkNode(p *place, i int) {
 	if n.HostKey != "" {
 		c.checkHostKey(p.child("hostKey"), n)
 	}
+	if n.ContainerdVersion != c.cfg.Containerd.Version {
+		c.checkVersion(p.child("containerdVersion"), n.ContainerdVersion)
+	}
 	if n.User != "" && n.User != c.cfg.SSH.User && !loginName.MatchString(n.User) {
 		c.bad(p.child("user"), "%s is not a user name; write the one to log in with, for instance user: root", show(n.User))
 	}

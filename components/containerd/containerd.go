@@ -4,46 +4,61 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"berth/components/local"
 )
 
-// Build is one containerd build per architecture, made on the operator's machine.
+// Target is one thing to build.
+type Target struct {
+	// Version is the upstream release, and Arch the processor architecture in Go's terms.
+	Version, Arch string
+}
+
+// Build is a containerd build for each release and architecture that nodes need, made on the operator's machine.
 type Build struct {
 	pulumi.ResourceState
 
-	// Version is the full version of what is built.
-	Version string
-	// Digests are the artifact's layers by architecture: what nodes fetch. They depend on version, patches, architecture and
-	// toolchain alone, so that a preview knows them once they were built, whatever else changes.
-	Digests pulumi.StringMapOutput `pulumi:"digests"`
-
-	upstream      string
-	architectures []string
+	targets []Target
+	digests map[Target]pulumi.StringOutput
 }
 
-// NewBuild builds containerd at an upstream version for the given architectures, or takes it from the cache.
-func NewBuild(ctx *pulumi.Context, name, upstream string, architectures []string, opts ...pulumi.ResourceOption) (*Build, error) {
-	b := &Build{Version: FullVersion(upstream), upstream: upstream, architectures: architectures}
+// NewBuild builds containerd for the targets, or takes it from the cache.
+func NewBuild(ctx *pulumi.Context, name string, targets []Target, opts ...pulumi.ResourceOption) (*Build, error) {
+	b := &Build{targets: targets, digests: make(map[Target]pulumi.StringOutput, len(targets))}
 	if err := ctx.RegisterComponentResource("berth:containerd:Build", name, b, opts...); err != nil {
 		return nil, fmt.Errorf("registering build %s: %w", name, err)
 	}
-	digests := pulumi.StringMap{}
-	for _, arch := range architectures {
-		built, err := local.NewProgram(ctx, name+"-"+arch, &local.ProgramArgs{
+	outputs := pulumi.Map{}
+	for _, target := range targets {
+		built, err := local.NewProgram(ctx, name+"-"+target.Version+"-"+target.Arch, &local.ProgramArgs{
 			Package: "./components/containerd/cmd/build",
-			Summary: fmt.Sprintf("build containerd %s linux/%s", b.Version, arch),
-			Input:   pulumi.StringMap{"version": pulumi.String(upstream), "arch": pulumi.String(arch)},
+			Summary: fmt.Sprintf("build containerd %s linux/%s", FullVersion(target.Version), target.Arch),
+			Input:   pulumi.StringMap{"version": pulumi.String(target.Version), "arch": pulumi.String(target.Arch)},
 		}, pulumi.Parent(b))
 		if err != nil {
-			return nil, fmt.Errorf("describing the build of containerd %s for %s: %w", b.Version, arch, err)
+			return nil, fmt.Errorf("describing the build of containerd %s for %s: %w", FullVersion(target.Version), target.Arch, err)
 		}
-		digests[arch] = built.Stdout
+		b.digests[target] = built.Stdout
+		outputs[target.Version+" "+target.Arch] = built.Stdout
 	}
-	b.Digests = digests.ToStringMapOutput()
-	return b, ctx.RegisterResourceOutputs(b, pulumi.Map{"digests": b.Digests})
+	return b, ctx.RegisterResourceOutputs(b, outputs)
+}
+
+// Digest is the artifact's layer: what a node fetches. It depends on version, patches, architecture and toolchain alone, so that a
+// preview knows it once it was built, whatever else changes.
+func (b *Build) Digest(target Target) pulumi.StringOutput { return b.digests[target] }
+
+// Versions are the full versions that are built, each once, in the order of the targets.
+func (b *Build) Versions() []string {
+	var list []string
+	for _, target := range b.targets {
+		list = append(list, FullVersion(target.Version))
+	}
+	return slices.Compact(list)
 }
 
 // PublicationArgs says what goes into which registry.
@@ -77,27 +92,30 @@ func NewPublication(ctx *pulumi.Context, name string, args *PublicationArgs, opt
 		return nil, fmt.Errorf("registering publication %s: %w", name, err)
 	}
 	rollout := args.Rollout.ToStringArrayOutput().ApplyT(rolloutID).(pulumi.StringOutput)
-	request := pulumi.All(args.CA, args.Build.Digests, rollout).ApplyT(func(v []any) PublishRequest {
-		return args.request(v[0].(string), v[1].(map[string]string), v[2].(string))
-	})
+	inputs := []any{args.CA, rollout}
+	for _, target := range args.Build.targets {
+		inputs = append(inputs, args.Build.digests[target])
+	}
+	request := pulumi.All(inputs...).ApplyT(func(v []any) PublishRequest { return args.request(v[0].(string), v[1].(string), v[2:]) })
+	versions := strings.Join(args.Build.Versions(), ", ")
 	_, err := local.NewProgram(ctx, name+"-push", &local.ProgramArgs{
 		Package: "./components/containerd/cmd/publish",
-		Summary: fmt.Sprintf("publish containerd %s to %s", args.Build.Version, args.Registry.Host),
+		Summary: fmt.Sprintf("publish containerd %s to %s", versions, args.Registry.Host),
 		Input:   request,
 		Secret:  true,
 	}, pulumi.Parent(p), pulumi.DependsOn(args.After))
 	if err != nil {
-		return nil, fmt.Errorf("describing the publication of containerd %s: %w", args.Build.Version, err)
+		return nil, fmt.Errorf("describing the publication of containerd %s: %w", versions, err)
 	}
 	p.VerifyImage = pulumi.Sprintf("%s/%s:%s", args.Registry.Host, VerifyRepository, rollout)
 	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"verifyImage": p.VerifyImage})
 }
 
-func (a *PublicationArgs) request(ca string, digests map[string]string, rollout string) PublishRequest {
+func (a *PublicationArgs) request(ca, rollout string, digests []any) PublishRequest {
 	request := PublishRequest{Registry: a.Registry, SSH: a.SSH, RolloutID: rollout}
 	request.Registry.CAPEM = ca
-	for _, arch := range a.Build.architectures {
-		request.Artifacts = append(request.Artifacts, Artifact{Version: a.Build.upstream, Arch: arch, Digest: digests[arch]})
+	for i, target := range a.Build.targets {
+		request.Artifacts = append(request.Artifacts, Artifact{Version: target.Version, Arch: target.Arch, Digest: digests[i].(string)})
 	}
 	return request
 }

@@ -84,8 +84,8 @@ func New(ctx *pulumi.Context, args *Args, opts ...pulumi.ResourceOption) (*Node,
 // Anchor is what everything that changes the node depends on.
 func (n *Node) Anchor() pulumi.Resource { return n.anchor }
 
-// Arch is the node's processor architecture.
-func (n *Node) Arch() string { return n.args.Arch }
+// Name is the node's name in Kubernetes.
+func (n *Node) Name() string { return n.args.Name }
 
 // options are common to all resources of the node. A retired one is kept in the state as it stands and forgotten without a dial.
 func (n *Node) options(more ...pulumi.ResourceOption) []pulumi.ResourceOption {
