@@ -171,7 +171,9 @@ func publicationArgs(
 		CA:      cert.CA,
 		After:   []pulumi.Resource{reg},
 		Build:   build,
-		Rollout: pulumi.StringArray{pulumi.String(strings.Join(build.Versions(), " ")), cert.Cert, reg.Credentials, pulumi.Sprintf("%d", cfg.Registry.NodePort)},
+		Rollout: pulumi.StringArray{
+			pulumi.String(strings.Join(build.Versions(), " ")), cert.Cert, reg.Credentials, pulumi.Sprintf("%d", cfg.Registry.NodePort),
+		},
 	}
 }
 

@@ -226,8 +226,10 @@ func isPublished(ctx context.Context, repo *remote.Repository, tag, layer string
 		return false, err
 	}
 	var manifest ocispec.Manifest
-	if json.Unmarshal(text, &manifest) != nil || len(manifest.Layers) == 0 || manifest.Layers[0].Digest.String() != layer {
-		return false, nil // somebody else's tag: it is moved
+	// What cannot be read as one is somebody else's, and the tag is moved.
+	_ = json.Unmarshal(text, &manifest)
+	if len(manifest.Layers) == 0 || manifest.Layers[0].Digest.String() != layer {
+		return false, nil
 	}
 	return repo.Blobs().Exists(ctx, manifest.Layers[0])
 }
