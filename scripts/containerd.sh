@@ -17,7 +17,7 @@ fetch_curl() {
 	case $NODE_IP in *:*) NODE_IP="[$NODE_IP]" ;; esac
 	# The credentials go through a here-document, so they are in no argument and in no file.
 	timeout 320 curl -q -fsSL -K - --noproxy '*' --proto =https --proto-redir =https --cacert "$CA" \
-		--resolve "$REGISTRY_HOST:$NODE_PORT:$NODE_IP" --connect-timeout 10 --max-time 300 --retry 8 --retry-max-time 60 \
+		--resolve "$REGISTRY_HOST:$NODE_PORT:$NODE_IP" --connect-timeout 10 --max-time 300 --speed-time 30 --retry 8 --retry-max-time 60 \
 		--retry-connrefused -o "$STATE/fetch/blob" "https://$REGISTRY_HOST:$NODE_PORT/v2/$ARTIFACT/blobs/$DIGEST" <<-CONFIG
 		user = "$(printf '%s' "$PULL_USER:$PULL_PASSWORD" | sed 's/[\\"]/\\&/g')"
 	CONFIG
@@ -131,7 +131,7 @@ switch_in_unit() {
 # rollback: what ran before runs again before this returns; the packaged containerd if even that fails.
 rollback() {
 	trap - EXIT
-	say "containerd $VERSION is not healthy: $PROBLEM"
+	say "containerd $VERSION is taken back: $PROBLEM"
 	last_words
 	rm -f "$ROOT$TRIAL"
 	rmdir "$ROOT${TRIAL%/*}" 2>/dev/null || :
@@ -178,7 +178,10 @@ switch() {
 		PROBLEM="its arguments are '$SEEN' in place of '$ARGS'"
 		exit 1
 	}
+	PROBLEM="$DROPIN cannot be written"
 	[ "$NEXT" = "$BIN" ] || mv -f "$ROOT$NEXT" "$ROOT$BIN"
+	# After a loss of power the drop-in may be on the disk and the binary not. Without "sync FILE" all is written.
+	sync "$ROOT$BIN" 2>/dev/null || sync
 	our_dir "${DROPIN%/*}"
 	dropin "$BIN" | our_file "$DROPIN" 644
 	rm -f "$ROOT$TRIAL"

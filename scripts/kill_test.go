@@ -118,6 +118,26 @@ func TestCutConnectionDuringSwitch(t *testing.T) {
 	})
 }
 
+// TestBinaryIsOnTheDiskFirst: what would run after a loss of power is written out before the unit is told to run it.
+func TestBinaryIsOnTheDiskFirst(t *testing.T) {
+	t.Parallel()
+	for name, fallback := range map[string]string{"a file": "", "all, where a file is refused": `[ $# = 0 ] || exit 1; `} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, shells(t)["dash"])
+			n.stub("sync", fallback+`ls "$FAKE/etc/systemd/system/containerd.service.d/zz-berth.conf" >>"$SIM/synced" 2>&1; echo "$@" >>"$SIM/synced"`)
+			n.install()
+			want := "No such file or directory\n" + n.root + "/usr/local/bin/containerd-berth-" + testVersion + "\n"
+			if fallback != "" {
+				want = "No such file or directory\n\n"
+			}
+			if got := n.getSim("synced"); !strings.HasSuffix(got, want) {
+				t.Errorf("written to the disk: %q, want %q at its end", got, want)
+			}
+		})
+	}
+}
+
 // killAt makes the call of tool whose number is the length of KILL_AT kill the script that made it.
 func (n *node) killAt(tool string) {
 	n.t.Helper()
