@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -58,7 +59,12 @@ func newNodes(ctx *pulumi.Context, cfg *config.Config) (map[string]*node.Node, e
 			RegistryHost: cfg.Registry.Host,
 			NodePort:     cfg.Registry.NodePort,
 			Trust:        cfg.Certificate.Trust,
-			Retired:      n.Retired,
+			Version:      containerd.FullVersion(n.ContainerdVersion),
+			// In one order, so that another one in the config is no change.
+			Fixes:         slices.Sorted(slices.Values(slices.Concat(containerd.Fixes(n.ContainerdVersion), cfg.Containerd.AcceptCVE))),
+			MinorUpgrade:  cfg.Containerd.AllowMinorUpgrade,
+			ReloadWithGPU: n.ReloadWithGPU,
+			Retired:       n.Retired,
 		})
 		if err != nil {
 			return nil, err
@@ -95,6 +101,18 @@ func warn(ctx *pulumi.Context, nodes map[string]*node.Node, drift map[string]nod
 		if text := drift[name].Warning(); text != "" {
 			// Where the message cannot be shown, the plan shows the repair all the same.
 			_ = ctx.Log.Warn(name+": "+text, &pulumi.LogArgs{Resource: nodes[name]})
+		}
+	}
+}
+
+// warnOfEnding tells, at the build, of lines for which no more fixes are to be had.
+func warnOfEnding(ctx *pulumi.Context, cfg *config.Config, build *containerd.Build) {
+	said := map[string]bool{"": true}
+	for _, t := range targets(cfg) {
+		if text := containerd.Ending(t.Version, time.Now()); !said[text] {
+			said[text] = true
+			// Where the message cannot be shown, nothing depends on it.
+			_ = ctx.Log.Warn(text, &pulumi.LogArgs{Resource: build})
 		}
 	}
 }
@@ -168,9 +186,9 @@ func publicationArgs(
 		SSH: containerd.SSHTarget{
 			Host: gate.Address, Port: gate.Port, User: gate.User, PrivateKey: cfg.SSH.PrivateKey, HostKey: gate.HostKey,
 		},
-		CA:      cert.CA,
-		After:   []pulumi.Resource{reg},
-		Build:   build,
+		CA:    cert.CA,
+		After: []pulumi.Resource{reg},
+		Build: build,
 		Rollout: pulumi.StringArray{
 			pulumi.String(strings.Join(build.Versions(), " ")), cert.Cert, reg.Credentials, pulumi.Sprintf("%d", cfg.Registry.NodePort),
 		},
@@ -200,7 +218,6 @@ func provisionArgs(
 	described, _ := cfg.Node(n.Name())
 	return &node.ProvisionArgs{
 		CA:        cert.CA,
-		Version:   containerd.FullVersion(described.ContainerdVersion),
 		Digest:    build.Digest(target(described)),
 		Artifact:  containerd.ArtifactRepository,
 		Username:  cfg.Registry.Username,

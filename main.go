@@ -43,6 +43,7 @@ func run(ctx *pulumi.Context, look node.Look) error {
 	if err != nil {
 		return err
 	}
+	warnOfEnding(ctx, cfg, build)
 	publication, err := containerd.NewPublication(ctx, "publication", publicationArgs(cfg, cert, reg, build))
 	if err != nil {
 		return err

@@ -151,6 +151,24 @@ func TestNoSecretStandsPlain(t *testing.T) {
 	}
 }
 
+func TestThePreflightKnowsTheVersion(t *testing.T) {
+	t.Parallel()
+	stdin := func(g *graphtest.Graph, name string) string { return g.Get(name).Input("stdin").StringValue() }
+	plain := up(t, nil)
+	assert.Contains(t, stdin(plain, "node-worker1-anchor"), "VERSION='1.7.36+berth.1'\n")
+	assert.Contains(t, stdin(plain, "node-worker1-anchor"), " 24-25621 24-40635 ")
+	assert.NotContains(t, stdin(plain, "node-worker1-anchor"), "minor")
+	allowed := up(t, func(c stack) {
+		c["containerd"] = map[string]any{"version": "1.6.38", "allowMinorUpgrade": true, "acceptCVE": []string{"unknown", "CVE-2099-1234"}}
+		c["nodes"].([]any)[1].(map[string]any)["reloadWithGPU"] = true
+	})
+	assert.Contains(t, stdin(allowed, "node-worker1-anchor"), " 99-1234 unknown minor gpu'\n")
+	assert.NotContains(t, stdin(allowed, "node-worker1-anchor"), "24-25621")
+	assert.Contains(t, stdin(allowed, "node-worker2-anchor"), " unknown minor'\n")
+	assert.Contains(t, stdin(allowed, "node-worker1-containerd"), "ALLOW='gpu'\n")
+	assert.Contains(t, stdin(allowed, "node-worker2-containerd"), "ALLOW=''\n")
+}
+
 func TestRetiredNodeIsNotDialled(t *testing.T) {
 	t.Parallel()
 	g := up(t, func(c stack) { c["nodes"].([]any)[1].(map[string]any)["retired"] = true })

@@ -1,29 +1,26 @@
 # shellcheck shell=sh
-# First contact with a node (preflight, changes nothing) and the last one (remove).
-
-oneline() { printf '%s' "$1" | tr '\n' ' '; }
-bad() {
-	say "preflight: $*"
-	FAILED=1
-}
+# First contact with a node (preflight, changes nothing) and the last one (remove). The preflight looks at the machine and
+# its containerd; what pulls by the registry's name need, base looks at before it changes anything.
 
 check_system() {
-	[ "$(id -u)" = 0 ] || [ -n "$ROOT" ] || bad "not root: use root or a user with passwordless sudo in berth:ssh"
-	[ -d "$ROOT/run/systemd/system" ] || bad "systemd does not run this machine, and berth needs it"
+	[ "$(id -u)" = 0 ] || [ -n "$ROOT" ] || bad "not root: use root or a user with passwordless sudo"
+	[ -d "$ROOT/run/systemd/system" ] || bad "systemd does not run here"
 	for TOOL in systemctl systemd-run ctr sha256sum tar awk flock timeout; do
 		have "$TOOL" || bad "$TOOL is missing: install it"
 	done
-	case $(uname -m) in
-	x86_64) IS=amd64 ;;
-	aarch64) IS=arm64 ;;
-	*) IS=$(uname -m) && bad "architecture $IS is not supported" ;;
+	case $(uname -m),$ARCH in
+	x86_64,amd64 | aarch64,arm64) ;;
+	*) bad "this machine is $(uname -m) and not $ARCH: correct arch in berth:nodes" ;;
 	esac
-	[ -z "$ARCH" ] || [ "$ARCH" = "$IS" ] || bad "the node is $IS: set arch in berth:nodes"
-	[ "$(cat "$ROOT/proc/sys/crypto/fips_enabled" 2>/dev/null)" != 1 ] || bad "FIPS mode: berth's containerd is not a FIPS build"
-	[ "$TRUST" != os ] || store || bad "no known trust store: install ca-certificates, or set berth:certificate.trust to containerd"
-	case $(lsattr -d "$ROOT/etc/hosts" 2>/dev/null | cut -d' ' -f1) in *i*) bad "/etc/hosts is immutable: chattr -i /etc/hosts" ;; esac
-	timeout 10 ip -o addr show 2>/dev/null | awk '{ sub("/.*", "", $4); print $4 }' | grep -qxF "$NODE_IP" ||
-		bad "$NODE_IP is no address of this machine: correct internalIP (or address) in berth:nodes"
+	[ "$(cat "$ROOT/proc/sys/crypto/fips_enabled" 2>/dev/null)" != 1 ] || bad "FIPS mode: no build of berth is for it"
+	[ -n "$(timeout 10 ip -o addr show to "$NODE_IP" 2>/dev/null)" ] ||
+		bad "$NODE_IP is no address of this machine: correct internalIP or address in berth:nodes"
+	# The kubelet's certificate names the Node. Without openssl or such a certificate the address above must do.
+	NAMED=$(openssl x509 -noout -subject -in "$ROOT/var/lib/kubelet/pki/kubelet-client-current.pem" 2>/dev/null | sed -n 's/.*system:node://p')
+	[ -z "$NAMED" ] || [ "$NAMED" = "${OWNER##*/}" ] || bad "this machine is Node $NAMED: correct name or address in berth:nodes"
+	# kube-proxy itself may hold the ports of Services, as it did before Kubernetes 1.26.
+	TAKEN=$(timeout 10 ss -Hltnp "sport = :$NODE_PORT" 2>/dev/null | grep -v kube-proxy || :)
+	[ -z "$TAKEN" ] || bad "port $NODE_PORT is in use here by ${TAKEN##* }: choose another berth:registry.nodePort"
 	room /usr/local 200
 	room /var/lib 150
 }
@@ -32,6 +29,8 @@ check_system() {
 room() {
 	FREE=$(df -Pk "$ROOT$1" 2>/dev/null | awk 'END { print int($4 / 1024) }')
 	[ "${FREE:-0}" -ge "$2" ] || bad "$1 has ${FREE:-0} MB left: $2 MB are needed"
+	# Some filesystems count no inodes.
+	df -Pi "$ROOT$1" 2>/dev/null | awk 'END { exit $2 > 0 && $4 < 200 }' || bad "$1 has fewer than 200 inodes left"
 	case $1,$(findmnt -nro OPTIONS -T "$ROOT$1" 2>/dev/null), in *,ro,* | /usr*,noexec,*) bad "$1 is mounted read-only or noexec" ;; esac
 }
 
@@ -46,20 +45,18 @@ check_owner() {
 	*talos* | *flatcar* | *bottlerocket*) bad "this system replaces /usr on upgrade: $OUT" ;;
 	esac
 	HOLDER=$(mf_get owner)
-	[ -z "$HOLDER" ] || [ "${HOLDER%/*}" = "${OWNER%/*}" ] || bad "this node belongs to $HOLDER: destroy that stack, or run berth-remove here"
+	[ -z "$HOLDER" ] || [ "${HOLDER%/*}" = "${OWNER%/*}" ] || bad "this node belongs to $HOLDER: destroy that stack, or run berth-remove"
 }
 
 check_containerd() {
 	facts
 	WRONG=$(unit_problems)
-	[ -z "$WRONG" ] || while read -r LINE; do bad "$LINE"; done <<-LINES
-		$WRONG
-	LINES
+	[ -z "$WRONG" ] || bad "$WRONG"
 	[ "$(fact LoadState)" = loaded ] || return 0
 	WRONG=$(unhealthy any "")
 	[ -z "$WRONG" ] || bad "containerd is not healthy ($(oneline "$WRONG")): repair it first"
 	check_kubelet
-	check_config
+	! stock || check_version
 }
 
 # check_kubelet: the kubelet must use the containerd that is patched.
@@ -69,48 +66,67 @@ check_kubelet() {
 	SOCKET=$({ tr '\0' '\n' <"$ROOT/proc/$KUBELET/cmdline"; cat "$ROOT/var/lib/kubelet/config.yaml"; } 2>/dev/null |
 		sed -n -e 's/^--container-runtime-endpoint[= ]//p' -e 's/^containerRuntimeEndpoint: *//p' | tr -d "\"'" | sed 1q)
 	case $SOCKET in
-	"" | unix:///run/containerd/containerd.sock | unix:///var/run/containerd/containerd.sock | /run/containerd/containerd.sock) ;;
+	"" | */run/containerd/containerd.sock) ;;
 	*) bad "the kubelet uses $SOCKET and not containerd: $OUT" ;;
 	esac
 }
 
-# check_config: what in containerd's configuration would keep pulls from our dialer.
-check_config() {
-	CONFIG=$(sed 's/^[[:space:]]*#.*//' "$ROOT/etc/containerd/config.toml" 2>/dev/null || :)
-	has() { printf '%s\n' "$CONFIG" | grep -qE "$1"; }
-	! has '^[[:space:]]*snapshotter *= *"btrfs"' || bad "snapshotter btrfs is not in a static containerd: use overlayfs"
-	CERTS=$(printf '%s\n' "$CONFIG" | sed -n 's/^[[:space:]]*config_path *= *["'\'']\([^"'\'']*\).*/\1/p')
-	case $CERTS in *:*) bad "config_path is a list ($CERTS): name one folder" ;; esac
-	if has 'registry\.mirrors'; then
-		[ -z "$CERTS" ] || bad "config.toml has both config_path and registry.mirrors: keep one"
-		! has "registry\.mirrors\.[\"']?${REGISTRY_HOST}[\"'\]]" || bad "config.toml sends $REGISTRY_HOST elsewhere by registry.mirrors: remove that table"
+# package: sets PACKAGED, the version of the package that owns containerd, and FIXES, the CVEs in its changelog that not
+# every build of berth has; "unknown" where it has no changelog. Without a package, the binary tells.
+package() {
+	FIXES='' WHY=''
+	if WHOSE=$(dpkg -S "$STOCK" 2>/dev/null); then
+		WHOSE=${WHOSE%%:*}
+		PACKAGED=$(dpkg-query -W -f '${Version}' "$WHOSE")
+		LOG=$(gzip -dcf "$ROOT/usr/share/doc/$WHOSE"/changelog*) || :
+	elif WHOSE=$(rpm -qf "$STOCK" 2>/dev/null); then
+		PACKAGED=$(rpm -q --qf '%{VERSION}' "$WHOSE")
+		LOG=$(rpm -q --changelog "$WHOSE")
+	else
+		PACKAGED=$(timeout 10 "$ROOT$STOCK" --version | awk '{ sub("v", "", $3); print $3 }')
+		return 0
 	fi
-	for DIR in $(echo "$CERTS" | tr ':' ' ') /etc/containerd/certs.d; do
-		for TOML in "$DIR/$REGISTRY_HOST/hosts.toml" "$DIR/_default/hosts.toml"; do
-			TO=$(sed -n -e 's/^[[:space:]]*server *= *//p' -e 's/^[[:space:]]*\[host\.\(.*\)\].*/\1/p' "$ROOT$TOML" 2>/dev/null |
-				tr -d "\"'" | grep -vixE "(https://)?$REGISTRY_HOST(:443)?/?" || :)
-			[ -z "$TO" ] || bad "$TOML sends $REGISTRY_HOST to $(oneline "$TO"): remove that entry"
-		done
-	done
+	case $LOG in
+	*[0-9].[0-9]*) FIXES=$(printf '%s\n' "$LOG" | grep -oE 'CVE-20(2[4-9]|[3-9].)-[0-9]+' | sort -u) ;;
+	*) FIXES=unknown WHY=" (no changelog)" ;;
+	esac
+}
+number() { echo "${1#*:}" | awk -F. '{ print $1 * 1000000 + $2 * 1000 + $3 }'; }
+
+# check_version: a version number says nothing about fixes. VERSION must be no step back from the package, nor from what runs.
+check_version() {
+	package
+	RUNS=$(mf_get version)
+	WANT=$(number "$VERSION") HAVE=$(number "$PACKAGED")
+	TAKE="take another berth:containerd.version"
+	if [ "$WANT" -lt "$HAVE" ]; then
+		bad "containerd $VERSION is older than the package's $PACKAGED: $TAKE"
+	elif [ $((WANT / 1000)) -gt $((HAVE / 1000)) ]; then
+		allowed minor || bad "containerd $VERSION is of a later line than the package's $PACKAGED: $TAKE, or set allowMinorUpgrade"
+	fi
+	[ $((WANT / 1000)) -ge $(($(number "$RUNS") / 1000)) ] || bad "containerd $VERSION is of an older line than the running $RUNS: $TAKE"
+	LOST=
+	for ID in $FIXES; do allowed "${ID#CVE-20}" || LOST="$LOST $ID"; done
+	[ -z "$LOST" ] ||
+		bad "containerd $VERSION lacks fixes of the package's $PACKAGED:$LOST$WHY: $TAKE, or add them to acceptCVE"
 }
 
 # leave_remove: lays out the way out without Pulumi, for base to install. It has no owner of its own: it removes
 # whoever owns the node then.
 leave_remove() {
-	printf "#!/bin/sh\n# Takes berth off this node.\nROOT='%s'\nOWNER=\nset -- remove\n%s\n" "$ROOT" "$SELF" | put "$ROOT/run/berth-remove" 700
+	printf "#!/bin/sh\nROOT='%s'\nOWNER=\nset -- remove\n%s\n" "$ROOT" "$SELF" | put "$ROOT/run/berth-remove" 700
 }
 
 preflight() {
-	FAILED=
 	have flock && [ -d "$ROOT/run" ] && lock 120 preflight
 	check_system
 	check_owner
 	! have systemctl || check_containerd
-	[ -z "$FAILED" ] || die "preflight failed: nothing is changed on this node"
+	passed
 	# A new up may act here again; what was on its way before the last remove may not.
 	rm -f "$REMOVED"
 	leave_remove
-	echo "preflight ok: $IS, $(sed -n 's/^PRETTY_NAME=//p' "$ROOT/etc/os-release" | tr -d '"'), $(exe)"
+	echo "preflight ok: $ARCH, $(sed -n 's/^PRETTY_NAME=//p' "$ROOT/etc/os-release" | tr -d '"'), containerd $PACKAGED, $(exe)"
 }
 
 main() {

@@ -120,11 +120,11 @@ func TestFailedSwitchRollsBack(t *testing.T) {
 func TestLostPluginRollsBack(t *testing.T) {
 	t.Parallel()
 	eachShell(t, func(t *testing.T, n *node) {
-		// Time runs fast, so that the health check gives up early.
-		n.stub("date", `case $* in +%s) echo 10 >>"$SIM/clock"; echo $(($(wc -l <"$SIM/clock") * 10)) ;; *) exec /bin/date "$@" ;; esac`)
 		n.write("usr/bin/containerd", containerdScript("1.7.20", 0, "cri", "nri"), 0o755)
 		digest := n.publish(containerdScript(testVersion, 0, "cri"))
 		n.run(Base, "apply", baseVars(owner))
+		// Time runs fast, so that the health check gives up early.
+		n.stub("date", `case $* in +%s) echo 10 >>"$SIM/clock"; echo $(($(wc -l <"$SIM/clock") * 10)) ;; *) exec /bin/date "$@" ;; esac`)
 		n.fail(Containerd, "apply", containerdVars(owner, digest), "plugin io.containerd.grpc.v1.nri is missing", "/usr/bin/containerd runs again")
 		if n.running() != "/usr/bin/containerd" {
 			t.Errorf("%s runs", n.running())

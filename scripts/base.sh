@@ -1,16 +1,18 @@
 # shellcheck shell=sh
-# Trust, hosts entry and port mapping.
+# Trust, hosts entry and port mapping. First a look at all that pulls by the registry's name will depend on, with nothing
+# changed: the trust store, /etc/hosts, containerd's configuration, and the registry as this node sees it.
 
 # unlisted: certificates in the bundle that no source file has. An update of the store would wipe them.
 unlisted() {
+	SEEN=$ROOT/run/berth.bundle
 	{
 		if [ "$BUNDLE" = /etc/ssl/certs/ca-certificates.crt ]; then
 			find -L "$ROOT/usr/share/ca-certificates" "$ROOT/usr/local/share/ca-certificates" -name '*.crt' 2>/dev/null |
 				while read -r FILE; do bodies "$FILE"; done
 		else
-			timeout 60 trust extract --overwrite --format=pem-bundle --filter=ca-anchors --purpose=server-auth "$STATE/bundle"
-			bodies "$STATE/bundle"
-			rm -f "$STATE/bundle"
+			timeout 60 trust extract --overwrite --format=pem-bundle --filter=ca-anchors --purpose=server-auth "$SEEN"
+			bodies "$SEEN"
+			rm -f "$SEEN"
 		fi | sed 's/^/source /'
 		bodies "$ROOT$BUNDLE" | sed 's/^/bundle /'
 	} | awk '$1 == "source" { known[$2] = 1; next } !($2 in known) && !seen[$2]++ { print $2 }'
@@ -20,20 +22,104 @@ subject() {
 		openssl x509 -noout -subject 2>/dev/null || echo "certificate $(echo "$1" | cut -c1-64)..."
 }
 
-trust_os() {
-	store || die "the trust store of this system is not known: install ca-certificates, or set berth:certificate.trust to containerd"
-	CA_NOW=$(mf_get ca)
-	if [ "$CA_NOW" = "$CA_FILE" ] && [ "$(cat "$ROOT$CA_FILE" 2>/dev/null)" = "$CA_PEM" ] && trusted "$ROOT$CA_FILE"; then
+check_trust() {
+	[ "$TRUST" = os ] || return 0
+	store || {
+		bad "no known trust store: install ca-certificates, or set berth:certificate.trust to containerd"
 		return 0
+	}
+	[ -z "$(mf_get ca)" ] || return 0
+	[ ! -e "$ROOT$CA_FILE" ] || [ "$(cat "$ROOT$CA_FILE")" = "$CA_PEM" ] || bad "$CA_FILE is there and not from berth: move it away"
+	[ -f "$ROOT$BUNDLE" ] || return 0
+	for BODY in $(unlisted); do
+		bad "an update of the trust store would lose what is only in $BUNDLE: $(subject "$BODY"): put it as a file into ${CA_FILE%/*}, run $UPDATE"
+	done
+}
+
+check_hosts() {
+	[ -n "$HOSTS_IP" ] || return 0
+	OFF="or set berth:registry.hostsEntry to false"
+	FILE=$ROOT/etc/hosts
+	[ -f "$FILE" ] || {
+		bad "/etc/hosts is missing"
+		return 0
+	}
+	case $(lsattr -d "$FILE" 2>/dev/null | cut -d' ' -f1) in *i*) bad "/etc/hosts is immutable: chattr -i /etc/hosts" ;; esac
+	COUNT=$(grep -cx -e '# BEGIN berth' -e '# END berth' "$FILE" || :)
+	[ "$COUNT" = 0 ] || [ "$COUNT" = 2 ] || bad "/etc/hosts has half a berth block: remove the lines '# BEGIN berth' and '# END berth'"
+	OTHER=$(awk -v name="$REGISTRY_HOST" '
+		$0 == "# BEGIN berth" { on = 1 } $0 == "# END berth" { on = 0 }
+		{ sub(/#.*/, "") }
+		!on { for (i = 2; i <= NF; i++) if (tolower($i) == tolower(name)) print }' "$FILE")
+	[ -z "$OTHER" ] || bad "/etc/hosts names $REGISTRY_HOST already ($OTHER): remove that line, $OFF"
+	! grep -qsE '^[ ]*manage_etc_hosts: *["'\''"]?([Tt]rue|template|localhost)' "$ROOT/etc/cloud/cloud.cfg" "$ROOT"/etc/cloud/cloud.cfg.d/*.cfg ||
+		bad "cloud-init writes /etc/hosts anew at boot: set manage_etc_hosts to false, $OFF"
+	KNOWN=$(timeout 5 getent -s dns ahosts "$REGISTRY_HOST" 2>/dev/null | cut -d' ' -f1 | sort -u | grep -vxF "$HOSTS_IP" || :)
+	[ -z "$KNOWN" ] || say "note: DNS knows $REGISTRY_HOST as $(oneline "$KNOWN"): this node will get the registry in its place"
+}
+
+# check_config: what in containerd's configuration would keep pulls from our dialer. A list of folders is as good as one.
+check_config() {
+	CONFIG=$(sed 's/^[[:space:]]*#.*//' "$ROOT/etc/containerd/config.toml" 2>/dev/null || :)
+	has() { printf '%s\n' "$CONFIG" | grep -qE "$1"; }
+	! has '^[[:space:]]*snapshotter *= *"btrfs"' || bad "snapshotter btrfs is not in a static containerd: use overlayfs"
+	CERTS=$(printf '%s\n' "$CONFIG" | sed -n 's/^[[:space:]]*config_path *= *["'\'']\([^"'\'']*\).*/\1/p')
+	if has 'registry\.mirrors'; then
+		[ -z "$CERTS" ] || bad "config.toml has both config_path and registry.mirrors: keep one"
+		! has "registry\.mirrors\.[\"']?${REGISTRY_HOST}[\"'\]]" || bad "config.toml sends $REGISTRY_HOST elsewhere by registry.mirrors: remove that table"
 	fi
-	[ -n "$CA_NOW" ] || [ ! -e "$ROOT$CA_FILE" ] || [ "$(cat "$ROOT$CA_FILE")" = "$CA_PEM" ] ||
-		die "$CA_FILE is there and not from berth: move it away"
-	if [ -f "$ROOT$BUNDLE" ] && [ -z "$CA_NOW" ]; then
-		LOST=$(unlisted)
-		[ -z "$LOST" ] || {
-			for BODY in $LOST; do say "only in $BUNDLE: $(subject "$BODY")"; done
-			die "an update of the trust store would lose the certificates above: put each as a file into ${CA_FILE%/*}, run $UPDATE, then up again"
-		}
+	# The last two are what containerd takes from 2.2 on where nothing is configured.
+	for DIR in $(echo "$CERTS" | tr ':' ' ') /etc/containerd/certs.d /etc/docker/certs.d; do
+		for TOML in "$DIR/$REGISTRY_HOST/hosts.toml" "$DIR/_default/hosts.toml"; do
+			TO=$(sed -n -e 's/^[[:space:]]*server *= *//p' -e 's/^[[:space:]]*\[host\.\(.*\)\].*/\1/p' "$ROOT$TOML" 2>/dev/null |
+				tr -d "\"'" | grep -vixE "(https://)?$REGISTRY_HOST(:443)?/?" || :)
+			[ -z "$TO" ] || bad "$TOML sends $REGISTRY_HOST to $(oneline "$TO"): remove that entry"
+		done
+	done
+}
+
+# check_registry: a request as containerd will make it. The certificate must be valid by this machine's clock, which must
+# not be far from the registry's: the next certificate will be new, too.
+check_registry() {
+	have openssl || {
+		say "note: openssl is missing, so the registry is first asked when containerd is fetched"
+		return 0
+	}
+	AT=${HOSTS_IP:-$REGISTRY_HOST}
+	case $AT in *:*) AT="[$AT]" ;; esac
+	AT=$AT:$NODE_PORT
+	SEEN=$ROOT/run/berth.ca
+	printf '%s\n' "$CA_PEM" >"$SEEN"
+	# A Service that was just made takes a moment.
+	for WAIT in 1 2 4 8 0; do
+		SAID=$(printf 'HEAD / HTTP/1.0\r\n\r\n' | timeout 10 openssl s_client -quiet -no-CApath -CAfile "$SEEN" -verify_return_error \
+			-verify_hostname "$REGISTRY_HOST" -servername "$REGISTRY_HOST" -connect "$AT" 2>&1 | tr -d '\r' || :)
+		case $SAID in *"verify error"* | *HTTP/*) break ;; esac
+		sleep $WAIT
+	done
+	rm -f "$SEEN"
+	case $SAID in
+	*"verify error"*) bad "the registry's certificate does not do at $AT: $(printf '%s\n' "$SAID" | sed -n 's/.*verify error:num=[0-9]*://p' | sed 1q): see clock, name and CA" ;;
+	*HTTP/*)
+		AWAY=$(($(date +%s) - $(date -d "$(printf '%s\n' "$SAID" | sed -n 's/^Date: //p')" +%s 2>/dev/null || date +%s)))
+		[ "${AWAY#-}" -le 300 ] || bad "the clock is ${AWAY#-} s away from that of the registry's node: synchronize both"
+		;;
+	*) bad "the registry does not answer at $AT: let this node reach its own NodePort" ;;
+	esac
+}
+
+check() {
+	CA_PEM=$(printf '%s\n' "$CA_PEM")
+	check_trust
+	check_hosts
+	check_config
+	check_registry
+	passed
+}
+
+trust_os() {
+	if [ "$(mf_get ca)" = "$CA_FILE" ] && [ "$(cat "$ROOT$CA_FILE" 2>/dev/null)" = "$CA_PEM" ] && trusted "$ROOT$CA_FILE"; then
+		return 0
 	fi
 	mf_drop roots
 	# A changed CA under the same name would keep its old hash link, and hooks would not hear of it: out first, then in.
@@ -62,19 +148,8 @@ hosts_apply() {
 		hosts_remove
 		return
 	}
-	FILE=$ROOT/etc/hosts
-	[ -f "$FILE" ] || die "/etc/hosts is missing"
 	ENTRY="$HOSTS_IP $REGISTRY_HOST"
-	COUNT=$(grep -cx -e '# BEGIN berth' -e '# END berth' "$FILE" || :)
-	[ "$COUNT" = 0 ] || [ "$COUNT" = 2 ] || die "/etc/hosts has half a berth block: remove the lines '# BEGIN berth' and '# END berth'"
-	OTHER=$(awk -v name="$REGISTRY_HOST" '
-		$0 == "# BEGIN berth" { on = 1 } $0 == "# END berth" { on = 0 }
-		{ sub(/#.*/, "") }
-		!on { for (i = 2; i <= NF; i++) if (tolower($i) == tolower(name)) print }' "$FILE")
-	[ -z "$OTHER" ] || die "/etc/hosts names $REGISTRY_HOST already ($OTHER): remove that line, or set berth:registry.hostsEntry to false"
 	if [ "$COUNT" = 0 ]; then
-		! grep -qsE '^[ ]*manage_etc_hosts: *["'\'']?([Tt]rue|template|localhost)' "$ROOT/etc/cloud/cloud.cfg" "$ROOT"/etc/cloud/cloud.cfg.d/*.cfg ||
-			die "cloud-init writes /etc/hosts anew at boot: set manage_etc_hosts to false, or berth:registry.hostsEntry to false"
 		[ ! -s "$FILE" ] || [ -z "$(tail -c 1 "$FILE")" ] || mf_set hosts-bare 1
 		mf_set hosts "$ENTRY"
 		{
@@ -105,8 +180,7 @@ leave_remove() {
 }
 
 apply() {
-	claim "base apply"
-	CA_PEM=$(printf '%s\n' "$CA_PEM")
+	claim "base apply" check
 	mf_set registry "$REGISTRY_HOST"
 	leave_remove
 	case $TRUST in

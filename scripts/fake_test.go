@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -312,8 +313,13 @@ func (n *node) publish(containerd string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
+// machine is the architecture that tests run on: uname is the real one.
+func machine() string { return runtime.GOARCH }
+
 func anchorVars(owner string) []Var {
-	return []Var{{"OWNER", owner}, {"REGISTRY_HOST", "Yuan.com"}, {"NODE_PORT", "30443"}, {"NODE_IP", "10.99.0.12"}}
+	return []Var{
+		{"OWNER", owner}, {"NODE_PORT", "30443"}, {"NODE_IP", "10.99.0.12"}, {"ARCH", machine()}, {"VERSION", testVersion}, {"ALLOW", ""},
+	}
 }
 
 func baseVars(owner string, change ...Var) []Var {
@@ -337,6 +343,7 @@ func containerdVars(owner, digest string, change ...Var) []Var {
 		{"PULL_PASSWORD", testPassword},
 		{"CA_PEM", testCA},
 		{"TRUST", "containerd"},
+		{"ALLOW", ""},
 	}, change)
 }
 

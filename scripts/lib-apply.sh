@@ -21,7 +21,7 @@ our_file() {
 	put "$ROOT$1" "$2"
 }
 
-# claim WHAT: lock and ownership for an apply. After a killed pulumi an apply may wait behind a remove, or arrive after
+# claim WHAT [CHECK]: lock and ownership for an apply, and in between what else must hold before anything is changed. After a killed pulumi an apply may wait behind a remove, or arrive after
 # it (dials are bounded: 300 s); neither may act, or the node would be changed with nobody left to clean it.
 claim() {
 	[ "$(id -u)" = 0 ] || [ -n "$ROOT" ] || die "not root on this node: use root or a user with passwordless sudo"
@@ -35,6 +35,7 @@ claim() {
 	HOLDER=$(mf_get owner)
 	[ -z "$HOLDER" ] || [ "${HOLDER%/*}" = "${OWNER%/*}" ] ||
 		die "this node belongs to $HOLDER: destroy that stack, or run berth-remove on the node, before $OWNER takes it"
+	${2-:}
 	mkdir -p "$STATE"
 	chmod 700 "$STATE"
 	mf_set owner "$OWNER"

@@ -1,5 +1,29 @@
 # shellcheck shell=sh
-# What base installs, for the script that installs it and the one that compares.
+# What base installs and where, for the script that installs it and the one that compares.
+# shellcheck disable=SC2034 # base.sh uses what store sets
+
+# store: sets CA_FILE, BUNDLE and UPDATE for the family of this system.
+store() {
+	if have update-ca-trust && [ -d "$ROOT/etc/pki/ca-trust/source/anchors" ]; then
+		CA_FILE=/etc/pki/ca-trust/source/anchors/berth.crt
+		BUNDLE=/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem
+		UPDATE=update-ca-trust
+	elif have update-ca-trust && [ -d "$ROOT/etc/ca-certificates/trust-source/anchors" ]; then
+		CA_FILE=/etc/ca-certificates/trust-source/anchors/berth.crt
+		BUNDLE=/etc/ca-certificates/extracted/tls-ca-bundle.pem
+		UPDATE=update-ca-trust
+	elif have update-ca-certificates && [ -d "$ROOT/etc/pki/trust/anchors" ]; then
+		CA_FILE=/etc/pki/trust/anchors/berth.pem
+		BUNDLE=/var/lib/ca-certificates/ca-bundle.pem
+		UPDATE=update-ca-certificates
+	elif have update-ca-certificates && [ -d "$ROOT/etc/ssl/certs" ]; then
+		CA_FILE=/usr/local/share/ca-certificates/berth.crt
+		BUNDLE=/etc/ssl/certs/ca-certificates.crt
+		UPDATE=update-ca-certificates
+	else
+		return 1
+	fi
+}
 
 # bodies FILE...: one line per certificate, its base64 text.
 bodies() {

@@ -45,7 +45,6 @@ containerd_back() {
 }
 
 remove() {
-	have flock || die "flock is missing: install util-linux"
 	# Longer than any apply holds the lock: all its waits together stay below 870 s.
 	lock 900 remove
 	HOLDER=$(mf_get owner)

@@ -1,29 +1,6 @@
 # shellcheck shell=sh
-# The trust store of the operating system.
+# Our CA out of the trust store of the operating system, whose kind its path tells.
 
-# shellcheck disable=SC2034 # base.sh uses what store sets
-# store: sets CA_FILE, BUNDLE and UPDATE for the family of this system.
-store() {
-	if have update-ca-trust && [ -d "$ROOT/etc/pki/ca-trust/source/anchors" ]; then
-		CA_FILE=/etc/pki/ca-trust/source/anchors/berth.crt
-		BUNDLE=/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem
-		UPDATE=update-ca-trust
-	elif have update-ca-trust && [ -d "$ROOT/etc/ca-certificates/trust-source/anchors" ]; then
-		CA_FILE=/etc/ca-certificates/trust-source/anchors/berth.crt
-		BUNDLE=/etc/ca-certificates/extracted/tls-ca-bundle.pem
-		UPDATE=update-ca-trust
-	elif have update-ca-certificates && [ -d "$ROOT/etc/pki/trust/anchors" ]; then
-		CA_FILE=/etc/pki/trust/anchors/berth.pem
-		BUNDLE=/var/lib/ca-certificates/ca-bundle.pem
-		UPDATE=update-ca-certificates
-	elif have update-ca-certificates && [ -d "$ROOT/etc/ssl/certs" ]; then
-		CA_FILE=/usr/local/share/ca-certificates/berth.crt
-		BUNDLE=/etc/ssl/certs/ca-certificates.crt
-		UPDATE=update-ca-certificates
-	else
-		return 1
-	fi
-}
 update_store() { SAID=$(timeout 120 "$UPDATE" 2>&1) || die "$UPDATE failed: $SAID"; }
 
 # links: names in /etc/ssl/certs that lead to our certificate.
@@ -35,18 +12,23 @@ links() { ls -l "$ROOT/etc/ssl/certs" | awk '$NF ~ /(^|\/|ca-cert-)berth\.(pem|c
 untrust() {
 	CA_WAS=$(mf_get ca)
 	[ -n "$CA_WAS" ] || return 0
-	store || die "the tool of the trust store is gone: install ca-certificates again"
 	rm -f "$ROOT$CA_WAS" "$ROOT$CA_WAS.berth-tmp"
-	if [ "$BUNDLE" = /etc/ssl/certs/ca-certificates.crt ]; then
+	UPDATE=update-ca-certificates
+	case $CA_WAS in
+	/usr/local/*)
 		for LINK in $(links) $(mf_get calink); do rm -f "$ROOT/etc/ssl/certs/$LINK"; done
 		update_store
 		[ ! -d "$ROOT/etc/ca-certificates/update.d" ] || ! have run-parts ||
 			run-parts --test -- "$ROOT/etc/ca-certificates/update.d" | while read -r HOOK; do
 				echo -/etc/ssl/certs/berth.pem | timeout 120 "$HOOK" >/dev/null 2>&1 || say "$HOOK failed"
 			done
-	else
+		;;
+	/etc/pki/trust/*) update_store ;;
+	*)
+		UPDATE=update-ca-trust
 		update_store
-	fi
+		;;
+	esac
 	mf_drop ca
 	mf_drop calink
 	say "took the CA out of the trust store"

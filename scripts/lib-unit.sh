@@ -9,11 +9,14 @@ BEGAN=$(date +%s)
 
 ctl() { timeout 90 systemctl "$@"; }
 facts() {
-	FACTS=$(ctl show -p LoadState -p ActiveState -p Type -p KillMode -p MainPID -p FragmentPath -p DropInPaths \
-		-p RequiredBy -p BoundBy -p ConsistsOf -p Environment -p ExecStart "$UNIT")
+	FACTS=$(ctl show -p LoadState,ActiveState,Type,KillMode,MainPID,FragmentPath,DropInPaths,RequiredBy,BoundBy,ConsistsOf \
+		-p Environment,ExecStart "$UNIT")
 }
 fact() { printf '%s\n' "$FACTS" | sed -n "s/^$1=//p"; }
 exe() { readlink "$ROOT/proc/$(fact MainPID)/exe" || :; }
+
+# allowed WORD: ALLOW has it.
+allowed() { case " $ALLOW " in *" $1 "*) ;; *) return 1 ;; esac; }
 
 # exec_start: the command line of the unit without our drop-ins; nothing when there is not exactly one.
 exec_start() {
@@ -59,12 +62,13 @@ unit_problems() {
 	*) echo "Type=$(fact Type) of containerd.service is not supported: use notify" ;;
 	esac
 	stock || echo "ExecStart of containerd.service is not one plain path with arguments: simplify it"
-	COUPLED="$(fact RequiredBy) $(fact BoundBy) $(fact ConsistsOf)"
-	[ -z "${COUPLED%% *}${COUPLED##* }" ] ||
-		echo "a restart of containerd would restart $COUPLED: use Wants= there in place of Requires=, BindsTo= or PartOf="
-	for FILE in "$ROOT"/dev/nvidia[0-9c]*; do
+	COUPLED=$(printf '%s\n' "$FACTS" | sed -nE 's/^(RequiredBy|BoundBy|ConsistsOf)=(.+)/\2/p' | tr '\n' ' ')
+	[ -z "$COUPLED" ] ||
+		echo "a restart of containerd would restart $COUPLED: use Wants= there"
+	# No drop-in counts without a reload, so there is no way around it: the operator empties the node first.
+	allowed gpu || for FILE in "$ROOT"/dev/nvidia[0-9c]*; do
 		[ ! -e "$FILE" ] || {
-			echo "systemctl daemon-reload detaches NVIDIA GPUs from running pods: leave this node out of berth:nodes"
+			echo "a reload of systemd detaches NVIDIA GPUs from pods: drain the node and set its reloadWithGPU"
 			break
 		}
 	done

@@ -2,6 +2,7 @@ package scripts
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -27,41 +28,23 @@ func TestPreflight(t *testing.T) {
 			}, nil,
 			[]string{"ExecStart of containerd.service"},
 		},
-		"coupled":    {func(n *node) { n.setSim("requiredby", "docker.service\n") }, nil, []string{"docker.service", "Wants="}},
-		"GPU":        {func(n *node) { n.write("dev/nvidia0", "", 0o644) }, nil, []string{"NVIDIA", "detaches"}},
-		"k3s":        {func(n *node) { n.mkdir("var/lib/rancher/k3s") }, nil, []string{"k3s owns containerd here"}},
-		"rke2":       {func(n *node) { n.mkdir("var/lib/rancher/rke2") }, nil, []string{"rke2 owns"}},
-		"microk8s":   {func(n *node) { n.mkdir("var/snap/microk8s") }, nil, []string{"microk8s owns"}},
-		"ostree":     {func(n *node) { n.mkdir("run/ostree-booted") }, nil, []string{"ostree owns"}},
-		"spegel":     {func(n *node) { n.mkdir("etc/containerd/certs.d/_backup") }, nil, []string{"spegel owns"}},
-		"Flatcar":    {func(n *node) { n.write("etc/os-release", "ID=flatcar\n", 0o644) }, nil, []string{"replaces /usr"}},
-		"immutable":  {func(n *node) { n.setSim("immutable", "") }, nil, []string{"chattr -i /etc/hosts"}},
-		"address":    {func(*node) {}, []Var{{"NODE_IP", "10.99.0.1"}}, []string{"10.99.0.1 is no address of this machine"}},
-		"no systemd": {func(n *node) { n.must(os.RemoveAll(n.root + "/run/systemd")) }, nil, []string{"systemd does not run"}},
-		"FIPS":       {func(n *node) { n.write("proc/sys/crypto/fips_enabled", "1\n", 0o644) }, nil, []string{"FIPS"}},
-		"unhealthy":  {func(n *node) { n.setSim("active", "failed\n") }, nil, []string{"not healthy (containerd.service is failed"}},
+		"required by": {func(n *node) { n.setSim("requiredby", "docker.service\n") }, nil, []string{"would restart docker.service", "Wants="}},
+		"bound by":    {func(n *node) { n.setSim("boundby", "kubelet.service\n") }, nil, []string{"would restart kubelet.service", "Wants="}},
+		"consists of": {func(n *node) { n.setSim("consistsof", "a.service b.service\n") }, nil, []string{"would restart a.service b.service", "Wants="}},
+		"GPU":         {func(n *node) { n.write("dev/nvidia0", "", 0o644) }, nil, []string{"NVIDIA", "detaches"}},
+		"k3s":         {func(n *node) { n.mkdir("var/lib/rancher/k3s") }, nil, []string{"k3s owns containerd here"}},
+		"rke2":        {func(n *node) { n.mkdir("var/lib/rancher/rke2") }, nil, []string{"rke2 owns"}},
+		"microk8s":    {func(n *node) { n.mkdir("var/snap/microk8s") }, nil, []string{"microk8s owns"}},
+		"ostree":      {func(n *node) { n.mkdir("run/ostree-booted") }, nil, []string{"ostree owns"}},
+		"spegel":      {func(n *node) { n.mkdir("etc/containerd/certs.d/_backup") }, nil, []string{"spegel owns"}},
+		"Flatcar":     {func(n *node) { n.write("etc/os-release", "ID=flatcar\n", 0o644) }, nil, []string{"replaces /usr"}},
+		"address":     {func(*node) {}, []Var{{"NODE_IP", "10.99.0.1"}}, []string{"10.99.0.1 is no address of this machine"}},
+		"no systemd":  {func(n *node) { n.must(os.RemoveAll(n.root + "/run/systemd")) }, nil, []string{"systemd does not run"}},
+		"FIPS":        {func(n *node) { n.write("proc/sys/crypto/fips_enabled", "1\n", 0o644) }, nil, []string{"FIPS"}},
+		"unhealthy":   {func(n *node) { n.setSim("active", "failed\n") }, nil, []string{"not healthy (containerd.service is failed"}},
 		"no CRI": {
 			func(n *node) { n.write("usr/bin/containerd", containerdScript("1.7.20", 0), 0o755) }, nil,
 			[]string{"plugin io.containerd.grpc.v1.cri is missing"},
-		},
-		"btrfs": {func(n *node) { n.config(` snapshotter = "btrfs"`) }, nil, []string{"snapshotter btrfs"}},
-		"list":  {func(n *node) { n.config(`config_path = "/a:/b"`) }, nil, []string{"/a:/b"}},
-		"both": {
-			func(n *node) {
-				n.config("[plugins.\"io.containerd.grpc.v1.cri\".registry]\n config_path = \"/c\"\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"x\"]")
-			}, nil,
-			[]string{"both config_path and registry.mirrors"},
-		},
-		"mirror": {
-			func(n *node) { n.config("[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"Yuan.com\"]") }, nil,
-			[]string{"sends Yuan.com elsewhere"},
-		},
-		"hosts.toml": {
-			func(n *node) {
-				n.config(`config_path = "/etc/containerd/certs.d"`)
-				n.write("etc/containerd/certs.d/Yuan.com/hosts.toml", "server = \"https://Yuan.com\"\n[host.\"https://10.0.0.1:30443\"]\n", 0o644)
-			}, nil,
-			[]string{"hosts.toml sends Yuan.com to https://10.0.0.1:30443"},
 		},
 		"CRI-O": {
 			func(n *node) {
@@ -78,15 +61,41 @@ func TestPreflight(t *testing.T) {
 			}, nil,
 			[]string{"the kubelet uses unix:///run/cri-dockerd.sock"},
 		},
-		"arch": {func(*node) {}, []Var{{"ARCH", "arm64"}}, []string{"set arch in berth:nodes"}},
+		"arch": {func(*node) {}, []Var{{"ARCH", "riscv64"}}, []string{"and not riscv64", "correct arch in berth:nodes"}},
+		"another Node": {
+			func(n *node) { n.kubelet("worker10") }, nil, []string{"this machine is Node worker10: correct name or address in berth:nodes"},
+		},
+		"port in use": {
+			func(n *node) {
+				n.setSim("listeners", "LISTEN 0 4096 0.0.0.0:30443 0.0.0.0:* users:((\"nginx\",pid=7,fd=5))\n")
+			}, nil,
+			[]string{"port 30443 is in use here by users:((\"nginx\",pid=7,fd=5))", "berth:registry.nodePort"},
+		},
+		"inodes": {
+			func(n *node) {
+				n.stub("df", "echo Filesystem; case $1 in -Pi) echo x 1000 900 100 90% / ;; *) echo x 9999999 1 9999998 0% / ;; esac")
+			}, nil,
+			[]string{"/usr/local has fewer than 200 inodes left", "/var/lib has fewer"},
+		},
+		"disk": {
+			func(n *node) {
+				n.stub("df", "echo Filesystem; case $1 in -Pi) echo x 0 0 0 - / ;; *) echo x 9999999 1 102400 0% / ;; esac")
+			}, nil,
+			[]string{"/usr/local has 100 MB left: 200 MB are needed", "/var/lib has 100 MB"},
+		},
 		"all at once": {
 			func(n *node) {
 				n.mkdir("var/lib/rancher/k3s")
-				n.setSim("immutable", "")
-				n.config(`config_path = "/a:/b"`)
+				n.kubelet("worker10")
+				n.setSim("requiredby", "docker.service\n")
+				n.write("lib/systemd/system/containerd.service", strings.ReplaceAll(testUnit, "KillMode=process", "KillMode=mixed"), 0o644)
+				n.write("usr/bin/containerd", containerdScript("1.7.40", 0, "cri"), 0o755)
 			},
 			[]Var{{"NODE_IP", "10.99.0.1"}},
-			[]string{"k3s owns", "chattr -i", "/a:/b", "no address", "nothing is changed on this node"},
+			[]string{
+				"k3s owns", "preflight: this machine is Node worker10", "preflight: KillMode=mixed", "preflight: a restart of containerd",
+				"no address", "older than the package's 1.7.40", "nothing is changed on this node",
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,8 +103,7 @@ func TestPreflight(t *testing.T) {
 			n := newNode(t, shell)
 			c.prepare(n)
 			before := n.snapshot()
-			vars := append(anchorVars(owner), Var{"ARCH", "amd64"}, Var{"TRUST", ""})
-			n.fail(Anchor, "preflight", changed(vars, c.vars), c.want...)
+			n.fail(Anchor, "preflight", changed(anchorVars(owner), c.vars), c.want...)
 			n.same(before)
 		})
 	}
@@ -104,9 +112,22 @@ func TestPreflight(t *testing.T) {
 		n := newNode(t, shell)
 		n.setSim("kubelet", "77\n")
 		n.write("proc/77/cmdline", "/usr/bin/kubelet\x00--container-runtime-endpoint=unix:///var/run/containerd/containerd.sock\x00", 0o644)
-		n.config("# snapshotter = \"btrfs\"\nconfig_path = \"/etc/containerd/certs.d\"\n")
-		n.write("etc/containerd/certs.d/Yuan.com/hosts.toml", "server = \"https://yuan.com\"\n[host.\"https://Yuan.com:443\"]\n", 0o644)
-		n.write("etc/containerd/certs.d/docker.io/hosts.toml", "server = \"https://mirror.example\"\n", 0o644)
-		n.run(Anchor, "preflight", anchorVars(owner))
+		n.kubelet("n1")
+		n.write("dev/nvidia0", "", 0o644)
+		n.setSim("listeners", "LISTEN 0 4096 *:30443 *:* users:((\"kube-proxy\",pid=7,fd=5))\n")
+		got := n.run(Anchor, "preflight", changed(anchorVars(owner), []Var{{"ALLOW", "gpu"}}))
+		if want := "preflight ok: " + machine() + ", Debian GNU/Linux 12, containerd 1.7.20, "; !strings.HasPrefix(got, want) {
+			t.Errorf("said %q, want %q", got, want)
+		}
 	})
+}
+
+// kubelet gives the node the kubelet's certificate for a Node, as kubeadm leaves it: the certificate, then its key.
+func (n *node) kubelet(name string) {
+	n.t.Helper()
+	out, err := exec.CommandContext(n.t.Context(), "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+		"-keyout", "/dev/stdout", "-subj", "/O=system:nodes/CN=system:node:"+name, "-days", "100").Output()
+	n.must(err)
+	key, cert, _ := strings.Cut(string(out), "-----BEGIN CERTIFICATE-----")
+	n.write("var/lib/kubelet/pki/kubelet-client-current.pem", "-----BEGIN CERTIFICATE-----"+cert+key, 0o600)
 }

@@ -24,16 +24,18 @@ type Script string
 
 const (
 	// Anchor checks a node without changing it (verb preflight) and takes berth off it again (verb remove).
-	// Variables: OWNER, REGISTRY_HOST, NODE_PORT, NODE_IP; optional TRUST (os checks the trust store's tool as
-	// well) and ARCH (amd64 or arm64, compared with the node's).
+	// Variables: OWNER, NODE_PORT, NODE_IP, ARCH (amd64 or arm64), VERSION, and ALLOW, words of what is let pass: the
+	// CVEs, as YY-NNNN, whose fixes are in VERSION or not missed; unknown, where a package has no changelog; minor, for
+	// a VERSION of a later line than the package's; gpu, for a reload of systemd on a node with NVIDIA GPUs.
 	Anchor Script = "anchor"
-	// Base installs the CA, the hosts entry and the port mapping (verb apply).
+	// Base checks what pulls by the registry's name depend on, then installs the CA, the hosts entry and the port
+	// mapping (verb apply).
 	// Variables: OWNER, REGISTRY_HOST, NODE_PORT, HOSTS_IP (empty for no hosts entry), CA_PEM, TRUST (os or
 	// containerd).
 	Base Script = "base"
 	// Containerd fetches the patched containerd and switches the node to it (verb apply).
 	// Variables: OWNER, VERSION, DIGEST, ARTIFACT, REGISTRY_HOST, NODE_PORT, NODE_IP, PULL_USER, PULL_PASSWORD,
-	// CA_PEM, TRUST.
+	// CA_PEM, TRUST, ALLOW (of which gpu counts).
 	Containerd Script = "containerd"
 	// Verify says how a node differs from what was installed on it, and changes nothing (verb verify). Its stdout is
 	// "applies N" or "absent N", then a line "base REASON", "containerd REASON" or "note REASON" per difference.
@@ -59,31 +61,29 @@ type Var struct {
 //go:embed *.sh
 var files embed.FS
 
-// part lists what a script is joined from and the variables it knows.
+// part lists what a script is joined from and the variables it gets.
 type part struct {
-	files              []string
-	required, optional []string
+	files, required []string
 }
 
 var parts = map[Script]part{
 	Anchor: {
-		files:    []string{"lib.sh", "lib-unit.sh", "lib-trust.sh", "lib-hosts.sh", "lib-remove.sh", "anchor.sh"},
-		required: []string{"OWNER", "REGISTRY_HOST", "NODE_PORT", "NODE_IP"},
-		optional: []string{"TRUST", "ARCH"},
+		files:    []string{"lib.sh", "lib-unit.sh", "lib-trust.sh", "lib-hosts.sh", "lib-remove.sh", "lib-check.sh", "anchor.sh"},
+		required: []string{"OWNER", "NODE_PORT", "NODE_IP", "ARCH", "VERSION", "ALLOW"},
 	},
 	Base: {
-		files:    []string{"lib.sh", "lib-apply.sh", "lib-trust.sh", "lib-hosts.sh", "lib-base.sh", "base.sh"},
+		files:    []string{"lib.sh", "lib-apply.sh", "lib-trust.sh", "lib-hosts.sh", "lib-base.sh", "lib-check.sh", "base.sh"},
 		required: []string{"OWNER", "REGISTRY_HOST", "NODE_PORT", "HOSTS_IP", "CA_PEM", "TRUST"},
 	},
 	Containerd: {
 		files: []string{"lib.sh", "lib-apply.sh", "lib-unit.sh", "lib-dropin.sh", "containerd.sh"},
 		required: []string{
 			"OWNER", "VERSION", "DIGEST", "ARTIFACT", "REGISTRY_HOST", "NODE_PORT", "NODE_IP",
-			"PULL_USER", "PULL_PASSWORD", "CA_PEM", "TRUST",
+			"PULL_USER", "PULL_PASSWORD", "CA_PEM", "TRUST", "ALLOW",
 		},
 	},
 	Verify: {
-		files:    []string{"lib.sh", "lib-unit.sh", "lib-trust.sh", "lib-base.sh", "lib-dropin.sh", "verify.sh"},
+		files:    []string{"lib.sh", "lib-unit.sh", "lib-base.sh", "lib-dropin.sh", "verify.sh"},
 		required: []string{"OWNER"},
 	},
 	ImportImage: {
@@ -97,7 +97,7 @@ var parts = map[Script]part{
 }
 
 // Stdin returns what a node's `/bin/sh -s` reads: the values as quoted assignments, then the script without its
-// comments, compressed and wrapped at 76 columns. All of it is one compound command, so a shell that receives only
+// comments, compressed and wrapped at 380 columns. All of it is one compound command, so a shell that receives only
 // the beginning runs nothing. The same input gives the same bytes.
 //
 // It fails for an unknown script, for a variable that is missing, unknown, named twice or not a shell name, and for a
@@ -113,7 +113,7 @@ func stdin(s Script, root string, vars []Var) (string, error) {
 	}
 	given := make([]string, 0, len(vars))
 	for _, v := range vars {
-		if !slices.Contains(p.required, v.Name) && !slices.Contains(p.optional, v.Name) {
+		if !slices.Contains(p.required, v.Name) {
 			return "", fmt.Errorf("rendering script %q: unknown variable %q", s, v.Name)
 		}
 		given = append(given, v.Name)
@@ -131,14 +131,8 @@ func stdin(s Script, root string, vars []Var) (string, error) {
 		vars = fingerprint(vars)
 	}
 	// Scripts prefix every path with $ROOT, which only tests set: a value inherited from the node's environment must
-	// not count. Optional variables are set for the same reason.
-	preamble := []Var{{Name: "ROOT", Value: root}}
-	for _, name := range p.optional {
-		if !slices.Contains(given, name) {
-			preamble = append(preamble, Var{Name: name})
-		}
-	}
-	out, err := wrap(text, append(preamble, vars...))
+	// not count.
+	out, err := wrap(text, append([]Var{{Name: "ROOT", Value: root}}, vars...))
 	if err != nil {
 		return "", fmt.Errorf("rendering script %q: %w", s, err)
 	}
@@ -179,10 +173,13 @@ func wrap(text string, vars []Var) (string, error) {
 		return "", err
 	}
 	b.WriteString("SELF=$(printf %s '\n" + packed + "' | base64 -d | gzip -dc)\n")
-	b.WriteString("[ -n \"$SELF\" ] || { echo 'berth: this machine lacks base64 or gzip: install coreutils and gzip' >&2; exit 1; }\n")
+	b.WriteString("[ \"$SELF\" ] || { echo 'berth: install base64 (coreutils) and gzip' >&2; exit 1; }\n")
 	b.WriteString("eval \"$SELF\"\n}\n")
 	return b.String(), nil
 }
+
+// columns is the length of a line of the packed script. Each line costs a byte of the state.
+const columns = 380
 
 var varName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 
@@ -216,7 +213,7 @@ func source(names []string) (string, error) {
 	return b.String(), nil
 }
 
-// pack compresses text and encodes it in lines of 76 characters. The compressor is pinned with the module: the standard
+// pack compresses text and encodes it in lines that every base64 and terminal takes. The compressor is pinned with the module: the standard
 // library's changes with Go, and then the scripts of two operators would differ and run again on every node in turns.
 func pack(text string) (string, error) {
 	var zipped bytes.Buffer
@@ -231,7 +228,7 @@ func pack(text string) (string, error) {
 		return "", fmt.Errorf("compressing script: %w", err)
 	}
 	var b strings.Builder
-	for chunk := range slices.Chunk([]byte(base64.StdEncoding.EncodeToString(zipped.Bytes())), 76) {
+	for chunk := range slices.Chunk([]byte(base64.StdEncoding.EncodeToString(zipped.Bytes())), columns) {
 		b.Write(chunk)
 		b.WriteByte('\n')
 	}

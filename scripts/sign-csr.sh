@@ -20,6 +20,8 @@ sign() {
 	done
 	case $SANS in *[!A-Za-z0-9.:,*_-]* | "") die "SANS has a form that is not expected" ;; esac
 	case $DAYS in *[!0-9]* | "") die "DAYS is not a number" ;; esac
+	openssl x509 -noout -checkend $((DAYS * 86400)) -in "$ROOT$CA_CERT" >/dev/null 2>&1 || printf 'berth: %s\n' \
+		"the certificate would outlive its CA, which nobody trusts after $(openssl x509 -noout -enddate -in "$ROOT$CA_CERT" | cut -d= -f2): set berth:certificate.validityDays to less" >&2
 	KEPT=$ROOT/var/lib/berth/signed-$(printf '%s\n' "$CSR_PEM" "$DAYS" "$SANS" "$GENERATION" | sha256sum | cut -c1-16).crt
 	! kept || {
 		openssl x509 -in "$KEPT"

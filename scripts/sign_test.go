@@ -151,6 +151,21 @@ func TestSignCSRGivesTheSameRequestTheSameCertificate(t *testing.T) {
 	})
 }
 
+// A certificate that outlives its CA is signed, and the operator hears of it.
+func TestSignCSRBeyondItsCA(t *testing.T) {
+	t.Parallel()
+	eachShell(t, func(t *testing.T, n *node) {
+		ca := clusterCA(t, n)
+		csr := request(t)
+		for range 2 {
+			r := n.try(SignCSR, "sign", signVars(csr, Var{"DAYS", "9000"}))
+			if want := ca.NotAfter.UTC().Format("Jan _2 15:04:05 2006 GMT"); r.err != nil || !strings.Contains(r.stderr, "outlive its CA") || !strings.Contains(r.stderr, want) {
+				t.Errorf("%v\n%s, want %s", r.err, r.stderr, want)
+			}
+		}
+	})
+}
+
 func TestSignCSRRefuses(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, shells(t)["dash"])

@@ -20,15 +20,16 @@ const testCA = `-----BEGIN CERTIFICATE-----
 
 var realistic = map[Script][]Var{
 	Anchor: {
-		{"OWNER", "organization/berth/production-eu-west/worker-node-17.example.internal"},
-		{"REGISTRY_HOST", "registry.platform.example.internal"},
+		{"OWNER", "production-eu-west/worker-node-17.example.internal"},
 		{"NODE_PORT", "30443"},
 		{"NODE_IP", "fd00:1234:5678:9abc:def0:1234:5678:9abc"},
-		{"TRUST", "containerd"},
 		{"ARCH", "amd64"},
+		{"VERSION", "1.7.36+berth.1"},
+		// As many fixes as the latest releases have, and two more.
+		{"ALLOW", strings.Repeat("24-40635 ", 24) + "minor"},
 	},
 	Base: {
-		{"OWNER", "organization/berth/production-eu-west/worker-node-17.example.internal"},
+		{"OWNER", "production-eu-west/worker-node-17.example.internal"},
 		{"REGISTRY_HOST", "registry.platform.example.internal"},
 		{"NODE_PORT", "30443"},
 		{"HOSTS_IP", "10.131.82.155"},
@@ -36,7 +37,7 @@ var realistic = map[Script][]Var{
 		{"TRUST", "containerd"},
 	},
 	Containerd: {
-		{"OWNER", "organization/berth/production-eu-west/worker-node-17.example.internal"},
+		{"OWNER", "production-eu-west/worker-node-17.example.internal"},
 		{"VERSION", "1.7.36+berth.1"},
 		{"DIGEST", "sha256:" + strings.Repeat("a", 64)},
 		{"ARTIFACT", "berth/containerd"},
@@ -47,10 +48,11 @@ var realistic = map[Script][]Var{
 		{"PULL_PASSWORD", strings.Repeat("p", 40)},
 		{"CA_PEM", testCA},
 		{"TRUST", "containerd"},
+		{"ALLOW", ""},
 	},
-	Verify: {{"OWNER", "organization/berth/production-eu-west/worker-node-17.example.internal"}},
+	Verify: {{"OWNER", "production-eu-west/worker-node-17.example.internal"}},
 	ImportImage: {
-		{"OWNER", "organization/berth/production-eu-west/worker-node-17.example.internal"},
+		{"OWNER", "production-eu-west/worker-node-17.example.internal"},
 		{"ARCHIVE", "/var/lib/berth-upload/registry-0123456789abcdef.tar"},
 		{"IMAGE", "docker.io/library/registry:3.1.2"},
 		{"SHA256", strings.Repeat("b", 64)},

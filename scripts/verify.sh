@@ -82,6 +82,9 @@ check_unit() {
 		echo "containerd ${RUNS#"$ROOT"} runs in place of $BIN"
 	fi
 	[ ! -e "$ROOT$TRIAL" ] || echo "containerd trial drop-in ${TRIAL##*/} is left"
+	# The operator has been asked about these, and nothing else looks at the word.
+	# shellcheck disable=SC2034
+	ALLOW=gpu
 	unit_problems | sed 's/^/note /'
 	stock || return 0
 	if [ "$(cat "$ROOT$DROPIN" 2>/dev/null)" != "$(dropin "$BIN")" ]; then

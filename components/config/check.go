@@ -193,7 +193,15 @@ func (c *checker) checkUnique(p *place, items []string, judge func(at *place, it
 
 var threeNumbers = regexp.MustCompile(`^(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})$`)
 
+// cveID is an id as lists of vulnerabilities have it. What no list says is unknown.
+var cveID = regexp.MustCompile(`^(CVE-\d{4}-\d{4,7}|unknown)$`)
+
 func (c *checker) checkContainerd(p *place) {
+	c.checkUnique(p.child("acceptCVE"), c.cfg.Containerd.AcceptCVE, func(at *place, id string) {
+		if !cveID.MatchString(id) {
+			c.bad(at, "%s is not the id of a CVE; write it as CVE-2024-25621, or unknown", show(id))
+		}
+	})
 	c.checkVersion(p.child("version"), c.cfg.Containerd.Version)
 }
 

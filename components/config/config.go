@@ -95,6 +95,10 @@ type Certificate struct {
 type Containerd struct {
 	// Upstream version to build and run, x.y.z in quotes.
 	Version string `key:"version" required:"true" example:"version: \"1.7.36\""`
+	// Whether version may be of a later line (1.7, 2.0) than the containerd package of a node. Nothing goes to an earlier line, or below the package.
+	AllowMinorUpgrade bool `key:"allowMinorUpgrade" default:"false" example:"allowMinorUpgrade: true"`
+	// CVEs whose fixes the package of a node has, and version lacks, that are accepted; unknown accepts a package without a readable changelog.
+	AcceptCVE []string `key:"acceptCVE" computed:"none" example:"acceptCVE: [CVE-2024-25621]"`
 }
 
 // Kubernetes is the cluster.
@@ -156,6 +160,9 @@ type Node struct {
 	Arch string `key:"arch" default:"amd64" values:"amd64,arm64" example:"arch: amd64"`
 	// Whether it is a control-plane node: these are switched one at a time, after the others.
 	ControlPlane bool `key:"controlPlane" default:"false" example:"controlPlane: true"`
+	// Whether systemd may be reloaded although the node has NVIDIA GPUs, which takes them from running pods: drain the node
+	// before each change of its containerd.
+	ReloadWithGPU bool `key:"reloadWithGPU" default:"false" example:"reloadWithGPU: true"`
 	// SSH user on this node.
 	User string `key:"user" computed:"ssh.user" example:"user: root"`
 	// SSH port of this node, 1-65535.

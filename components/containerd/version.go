@@ -4,7 +4,11 @@
 // registry has it. What they share with this package stands in the package release.
 package containerd
 
-import "berth/components/containerd/release"
+import (
+	"time"
+
+	"berth/components/containerd/release"
+)
 
 // Repositories in the registry.
 const (
@@ -27,6 +31,12 @@ type (
 
 // FullVersion is the version that the built containerd reports: FullVersion("1.7.36") is "1.7.36+berth.1".
 func FullVersion(upstream string) string { return release.FullVersion(upstream) }
+
+// Fixes lists the CVEs that are fixed in berth's build of an upstream version, or that no containerd binary has.
+func Fixes(upstream string) []string { return release.Fixes(upstream) }
+
+// Ending warns of a version whose line gets no fixes any more, or soon will not; it is empty where neither holds.
+func Ending(upstream string, now time.Time) string { return release.Ending(upstream, now) }
 
 // Lines lists the supported release lines, oldest first.
 func Lines() []string { return release.Lines() }

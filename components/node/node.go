@@ -5,6 +5,7 @@ package node
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -32,6 +33,15 @@ type Args struct {
 	NodePort     int
 	// Trust is "os" for the machine's trust store or "containerd" for containerd alone.
 	Trust string
+	// Version is the full version of the containerd to come ("1.7.36+berth.1").
+	Version string
+	// Fixes are the CVEs that are fixed in it, or accepted although they are not; the word unknown accepts a packaged containerd
+	// whose fixes nothing tells.
+	Fixes []string
+	// MinorUpgrade says that Version may be of a later line than the node's package.
+	MinorUpgrade bool
+	// ReloadWithGPU says that systemd may be reloaded on a node with GPUs, which takes them from its pods.
+	ReloadWithGPU bool
 	// Retired says that the machine is gone: nothing dials it any more, and dropping the node from the config forgets it.
 	Retired bool
 }
@@ -60,11 +70,11 @@ func New(ctx *pulumi.Context, args *Args, opts ...pulumi.ResourceOption) (*Node,
 	}
 	stdin, err := scripts.Stdin(scripts.Anchor, []scripts.Var{
 		{Name: "OWNER", Value: args.Owner},
-		{Name: "REGISTRY_HOST", Value: args.RegistryHost},
 		{Name: "NODE_PORT", Value: strconv.Itoa(args.NodePort)},
 		{Name: "NODE_IP", Value: args.InternalIP},
-		{Name: "TRUST", Value: args.Trust},
 		{Name: "ARCH", Value: args.Arch},
+		{Name: "VERSION", Value: args.Version},
+		{Name: "ALLOW", Value: args.allow()},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("rendering the anchor of node %s: %w", args.Name, err)
@@ -79,6 +89,25 @@ func New(ctx *pulumi.Context, args *Args, opts ...pulumi.ResourceOption) (*Node,
 		return nil, fmt.Errorf("describing the anchor of node %s: %w", args.Name, err)
 	}
 	return n, nil
+}
+
+// allow is what the preflight lets pass, in words that it knows. The CVEs are cut short, since the state keeps them for every node.
+func (a *Args) allow() string {
+	var words []string
+	for _, id := range a.Fixes {
+		words = append(words, strings.TrimPrefix(id, "CVE-20"))
+	}
+	if a.MinorUpgrade {
+		words = append(words, "minor")
+	}
+	return strings.Join(append(words, a.allowGPU()...), " ")
+}
+
+func (a *Args) allowGPU() []string {
+	if a.ReloadWithGPU {
+		return []string{"gpu"}
+	}
+	return nil
 }
 
 // Anchor is what everything that changes the node depends on.

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -15,8 +16,6 @@ import (
 type ProvisionArgs struct {
 	// CA is the certificate to trust, as PEM.
 	CA pulumi.StringInput
-	// Version is the full version of the patched containerd ("1.7.36+berth.1").
-	Version string
 	// Digest is the layer to fetch from the registry ("sha256:…"), and Artifact the repository that holds it.
 	Digest   pulumi.StringInput
 	Artifact string
@@ -72,7 +71,7 @@ func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Comman
 func (n *Node) addContainerd(ctx *pulumi.Context, args *ProvisionArgs, base pulumi.Resource) (*remote.Command, error) {
 	stdin := n.render(args, scripts.Containerd, args.Digest, func(v values) []scripts.Var {
 		return []scripts.Var{
-			{Name: "VERSION", Value: args.Version},
+			{Name: "VERSION", Value: n.args.Version},
 			{Name: "DIGEST", Value: v.digest},
 			{Name: "ARTIFACT", Value: args.Artifact},
 			{Name: "NODE_IP", Value: n.args.InternalIP},
@@ -80,12 +79,13 @@ func (n *Node) addContainerd(ctx *pulumi.Context, args *ProvisionArgs, base pulu
 			{Name: "PULL_PASSWORD", Value: args.Password},
 			{Name: "CA_PEM", Value: v.ca},
 			{Name: "TRUST", Value: n.args.Trust},
+			{Name: "ALLOW", Value: strings.Join(n.args.allowGPU(), "")},
 		}
 	})
 	after := append([]pulumi.Resource{n.anchor, base, args.Published}, args.Before...)
 	return berthremote.NewCommand(ctx, n.name+"-containerd", &berthremote.CommandArgs{
 		Connection: n.args.Connection,
-		Run:        "apply containerd " + args.Version,
+		Run:        "apply containerd " + n.args.Version,
 		Repair:     args.Finding.repair(stepContainerd),
 		Stdin:      pulumi.ToSecret(stdin).(pulumi.StringOutput),
 		Secret:     true,

@@ -73,11 +73,12 @@ func (s *suite) version(t *testing.T) string {
 	return strings.TrimSpace(r.stdout)
 }
 
-// otherVersion is a supported release that is not the stack's.
+// otherVersion is a supported release of the latest line that is not the stack's: nodes refuse an earlier line than theirs.
 func (s *suite) otherVersion(t *testing.T, current string) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.project, "components/containerd/patches/*/line.json"))
 	check(t, err)
+	slices.Reverse(files)
 	for _, file := range files {
 		var line struct {
 			Versions map[string]string `json:"versions"`

@@ -103,6 +103,7 @@ func (s Stack) plain() ([]setting, error) {
 		{"berth:certificate.rsaBits", "2048"},
 		{"berth:certificate.validityDays", "5000"},
 		{"berth:containerd.version", "1.7.36"},
+		{"berth:containerd.allowMinorUpgrade", "true"},
 		{"berth:ssh.user", "root"},
 		{"berth:rollout.batch", "2"},
 	}

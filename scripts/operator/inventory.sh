@@ -1,5 +1,5 @@
 #!/bin/sh
-# Reads the nodes of a cluster and prints the berth:nodes of a stack, for review. Changes nothing.
+# Reads the nodes of a cluster and prints the berth:nodes and the berth:containerd of a stack, for review. Changes nothing.
 #
 # Usage: scripts/operator/inventory.sh [KUBECTL OPTIONS...], for instance --context prod
 # Environment: SSH_PORT (22), the port of sshd on the nodes.
@@ -43,7 +43,31 @@ node() {
 	printf '}\n'
 }
 
+# newest LINE: the newest release of a line that berth builds; nothing where there is none.
+newest() {
+	sed -n 's/^ *"\([0-9.]*\)": *"h1:.*/\1/p' "$PATCHES/$1/line.json" 2>/dev/null | sort -V | tail -n 1
+}
+
+# containerd VERSION...: the versions that nodes run. The newest tested release of the latest line among them, never below what
+# runs. Nodes compare it with their packages, and with the fixes in these.
+containerd() {
+	LAST=$(printf '%s\n' "$@" | sed 's/[^0-9.].*//' | sort -V | tail -n 1)
+	LINE=${LAST%.*}
+	VERSION=$(newest "$LINE")
+	if [ -z "$VERSION" ] || [ "$(printf '%s\n' "$VERSION" "$LAST" | sort -V | tail -n 1)" != "$VERSION" ]; then
+		say "nodes run containerd $LAST, and no release of its line that berth builds is as new; choose a later line with allowMinorUpgrade: true"
+		VERSION=FILL-IN
+	fi
+	printf '  # the newest release of containerd %s that berth builds; nodes run %s\n' "$LINE" "$(printf '%s\n' "$@" | sort -uV | paste -sd ' ')"
+	printf '  berth:containerd: {version: "%s"' "$VERSION"
+	for RUNS; do
+		case $RUNS in "$LINE".*) ;; *) printf ', allowMinorUpgrade: true' && break ;; esac
+	done
+	printf '}\n'
+}
+
 main() {
+	PATCHES=$(dirname "$0")/../../components/containerd/patches
 	for TOOL in kubectl ssh-keyscan ssh-keygen; do
 		command -v "$TOOL" >/dev/null || die "$TOOL is missing: install it"
 	done
@@ -52,7 +76,12 @@ main() {
 	COLUMNS=$COLUMNS',RUNTIME:.status.nodeInfo.containerRuntimeVersion,LABELS:.metadata.labels'
 	NODES=$(kubectl "$@" get nodes --no-headers --sort-by=.metadata.name -o custom-columns="$COLUMNS") || die "kubectl cannot list the nodes"
 	[ -n "$NODES" ] || die "the cluster has no nodes"
-	printf 'config:\n  berth:nodes:\n'
+	printf 'config:\n'
+	# shellcheck disable=SC2046 # one word per node
+	set -- $(printf '%s\n' "$NODES" | awk '$4 ~ /^containerd:/ { sub(".*//", "", $4); print $4 }')
+	[ $# = 0 ] || containerd "$@"
+	case $* in *+berth.*) say "some nodes run berth's containerd already: what their packages bring is not known here" ;; esac
+	printf '  berth:nodes:\n'
 	printf '%s\n' "$NODES" | while read -r NAME IP ARCH RUNTIME LABELS; do
 		CP="<none>"
 		case $LABELS in *node-role.kubernetes.io/control-plane:*) CP=yes ;; esac
