@@ -187,7 +187,7 @@ func publicationArgs(
 			Host: gate.Address, Port: gate.Port, User: gate.User, PrivateKey: cfg.SSH.PrivateKey, HostKey: gate.HostKey,
 		},
 		CA:    cert.CA,
-		After: []pulumi.Resource{reg},
+		After: reg.Served(),
 		Build: build,
 		Rollout: pulumi.StringArray{
 			pulumi.String(strings.Join(build.Versions(), " ")), cert.Cert, reg.Credentials, pulumi.Sprintf("%d", cfg.Registry.NodePort),
@@ -223,8 +223,8 @@ func provisionArgs(
 		Username:  cfg.Registry.Username,
 		Password:  cfg.Registry.Password,
 		Finding:   finding,
-		Registry:  reg,
-		Published: publication,
+		Registry:  reg.Served(),
+		Published: publication.Pushed,
 		Before:    before,
 		Verification: &node.VerificationArgs{
 			Namespace:  reg.Namespace,

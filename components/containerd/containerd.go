@@ -82,6 +82,8 @@ type Publication struct {
 
 	// VerifyImage is the reference of the verification image by plain name.
 	VerifyImage pulumi.StringOutput `pulumi:"verifyImage"`
+	// Pushed has put everything into the registry.
+	Pushed pulumi.Resource
 }
 
 // NewPublication sees to it that the registry has the artifacts and the verification image: what is there already is not sent again,
@@ -98,7 +100,7 @@ func NewPublication(ctx *pulumi.Context, name string, args *PublicationArgs, opt
 	}
 	request := pulumi.All(inputs...).ApplyT(func(v []any) PublishRequest { return args.request(v[0].(string), v[1].(string), v[2:]) })
 	versions := strings.Join(args.Build.Versions(), ", ")
-	_, err := local.NewProgram(ctx, name+"-push", &local.ProgramArgs{
+	push, err := local.NewProgram(ctx, name+"-push", &local.ProgramArgs{
 		Package: "./components/containerd/cmd/publish",
 		Summary: fmt.Sprintf("publish containerd %s to %s", versions, args.Registry.Host),
 		Input:   request,
@@ -107,6 +109,7 @@ func NewPublication(ctx *pulumi.Context, name string, args *PublicationArgs, opt
 	if err != nil {
 		return nil, fmt.Errorf("describing the publication of containerd %s: %w", versions, err)
 	}
+	p.Pushed = push
 	p.VerifyImage = pulumi.Sprintf("%s/%s:%s", args.Registry.Host, VerifyRepository, rollout)
 	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"verifyImage": p.VerifyImage})
 }

@@ -24,7 +24,7 @@ type ProvisionArgs struct {
 	// Finding is what a look at the node found.
 	Finding Finding
 	// Registry must serve its port before the mapping on a node sends pulls there.
-	Registry pulumi.Resource
+	Registry []pulumi.Resource
 	// Published is what must be in the registry before a node fetches.
 	Published pulumi.Resource
 	// Before are the verifications of the wave in front: containerd is switched only when they passed.
@@ -64,7 +64,7 @@ func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Comman
 		Run:        fmt.Sprintf("apply base %s port %d trust %s", n.args.RegistryHost, n.args.NodePort, n.args.Trust),
 		Repair:     args.Finding.repair(stepBase),
 		Stdin:      stdin,
-	}, n.options(pulumi.DependsOn([]pulumi.Resource{n.anchor, args.Registry}))...)
+	}, n.options(pulumi.DependsOn(append([]pulumi.Resource{n.anchor}, args.Registry...)))...)
 }
 
 // addContainerd is the one step that restarts containerd, so it knows everything that asks for a restart, the trusted CA included.

@@ -66,7 +66,12 @@ type Registry struct {
 	Credentials pulumi.StringOutput `pulumi:"credentials"`
 
 	namespace *corev1.Namespace
+	served    []pulumi.Resource
 }
+
+// Served is what must stand before somebody pulls: the Service and the pull secrets. Dependents name these instead of the component,
+// which stands only for those of its children whose registration happens to have begun.
+func (r *Registry) Served() []pulumi.Resource { return r.served }
 
 // DeletedWith is the option for what lives in the registry's namespace: where that goes as a whole, its content needs no deletion of its own.
 func (r *Registry) DeletedWith() []pulumi.ResourceOption {
@@ -134,7 +139,7 @@ func (r *Registry) createNamespace(ctx *pulumi.Context, name, namespace string) 
 // createService names the Service by its port, so that a change of the port adds the new one first and drops the old one last,
 // when every node dials the new.
 func (r *Registry) createService(ctx *pulumi.Context, name string, args *Args, deployment pulumi.Resource) error {
-	_, err := corev1.NewService(ctx, name+"-service", &corev1.ServiceArgs{
+	service, err := corev1.NewService(ctx, name+"-service", &corev1.ServiceArgs{
 		Metadata: r.metadata(fmt.Sprintf("%s-%d", appName, args.NodePort)),
 		Spec: &corev1.ServiceSpecArgs{
 			Type:     pulumi.String("NodePort"),
@@ -147,7 +152,11 @@ func (r *Registry) createService(ctx *pulumi.Context, name string, args *Args, d
 			}},
 		},
 	}, pulumi.Parent(r), pulumi.DependsOn([]pulumi.Resource{deployment}))
-	return err
+	if err != nil {
+		return err
+	}
+	r.served = append(r.served, service)
+	return nil
 }
 
 func (r *Registry) metadata(name string) *metav1.ObjectMetaArgs {

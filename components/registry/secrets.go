@@ -66,7 +66,7 @@ func (r *Registry) createPullSecrets(ctx *pulumi.Context, name string, args *Arg
 		}
 	}
 	for namespace, input := range namespaces {
-		_, err := corev1.NewSecret(ctx, name+"-pull-"+namespace, &corev1.SecretArgs{
+		secret, err := corev1.NewSecret(ctx, name+"-pull-"+namespace, &corev1.SecretArgs{
 			Metadata:   &metav1.ObjectMetaArgs{Name: pulumi.String(PullSecretName), Namespace: input, Labels: labels()},
 			Type:       pulumi.String("kubernetes.io/dockerconfigjson"),
 			StringData: pulumi.ToSecret(pulumi.StringMap{".dockerconfigjson": pulumi.String(config)}).(pulumi.StringMapOutput),
@@ -74,6 +74,7 @@ func (r *Registry) createPullSecrets(ctx *pulumi.Context, name string, args *Arg
 		if err != nil {
 			return err
 		}
+		r.served = append(r.served, secret)
 	}
 	return nil
 }
