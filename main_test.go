@@ -45,6 +45,7 @@ func TestStepsAreAChainBehindTheAnchor(t *testing.T) {
 		assert.True(t, strings.HasSuffix(anchor.Input("delete").StringValue(), " remove"), "the anchor's deletion removes")
 		assert.True(t, g.Get("node-"+name+"-base").DependsOn("node-"+name+"-anchor"))
 		assert.True(t, g.Get("node-"+name+"-base").DependsOn("registry-service"), "a pull is never sent to a port before it answers")
+		assert.True(t, g.Get("node-"+name+"-base").DependsOn("registry-pull-berth-registry"), "nor before the pull secrets are there")
 		containerd := g.Get("node-" + name + "-containerd")
 		assert.True(t, containerd.DependsOn("node-"+name+"-base"))
 		assert.True(t, containerd.DependsOn("publication-push"), "a node fetches what is published")

@@ -4,6 +4,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,6 +28,9 @@ const (
 	firstPassword  = "Abcd123456"
 	secondPassword = "Efgh654321-e2"
 )
+
+// versions is the containerd of each node: three lines in one cluster. master1 has the one of the lab's stack.
+var versions = map[string]string{"master1": "1.7.36", "worker1": "1.6.38", "worker2": "2.2.9"}
 
 // TestEndToEnd walks through what berth promises, one subtest a point. The points build on each other, but each brings the stack to
 // the state that it needs, so that one can be run alone.
@@ -89,6 +93,15 @@ func newSuite(t *testing.T) *suite {
 	check(t, os.WriteFile(config, written, 0o600))
 	s.pulumi = &pulumiCLI{dir: c.Project, config: config, stack: stackName, env: env, leaks: s.leaks}
 	s.kube = &kubectl{env: env}
+	for i, n := range c.Nodes {
+		if n.Name != "master1" {
+			s.pulumi.set(t, fmt.Sprintf("berth:nodes[%d].containerdVersion", i), versions[n.Name], false)
+		}
+	}
+	// Debian's 1.6.20 has the fixes of these, and upstream's 1.6 has not.
+	for i, id := range []string{"CVE-2024-25621", "CVE-2025-64329"} {
+		s.pulumi.set(t, fmt.Sprintf("berth:containerd.acceptCVE[%d]", i), id, false)
+	}
 
 	s.removeTraces(t)
 	t.Cleanup(func() { s.removeTraces(t) })

@@ -22,10 +22,13 @@ func (s *suite) preview(t *testing.T) {
 	contains(t, "the preview with --diff", details,
 		"preflight",
 		fmt.Sprintf("apply base %s port %d trust os", registryHost, firstPort),
-		"apply containerd 1.7.",
-		"+berth.",
-		"build containerd 1.7.",
-		"publish containerd 1.7.",
+		"apply containerd 1.6.38+berth.",
+		"apply containerd 1.7.36+berth.",
+		"apply containerd 2.2.9+berth.",
+		"build containerd 1.6.38+berth.",
+		"build containerd 1.7.36+berth.",
+		"build containerd 2.2.9+berth.",
+		"publish containerd 1.6.38+berth.",
 		"apply image docker.io/library/registry:3.1.2",
 		"sign "+registryHost)
 

@@ -28,7 +28,7 @@ func (s *suite) firstUp(t *testing.T) {
 			t.Errorf("up came by SSH, and this was not seen: later checks that nothing ran would be blind\n%s", logins)
 		}
 		d := containerdOf(t, n)
-		if d.pid == stock[n.Name].pid || !strings.HasPrefix(d.exe, "/usr/local/bin/containerd-berth-1.7.") {
+		if d.pid == stock[n.Name].pid || !strings.HasPrefix(d.exe, "/usr/local/bin/containerd-berth-"+versions[n.Name]) {
 			t.Errorf("containerd on %s was %+v and is %+v", n.Name, stock[n.Name], d)
 		}
 		serves(t, n)

@@ -115,7 +115,7 @@ func (s *suite) badConnection(t *testing.T, bad *pulumiCLI, salt string) {
   berth:containerd: {version: %q}
   berth:nodes:
     - {name: worker1, address: %s, hostKey: %s}
-`, s.version(t), test.address1, test.hostKey1)), 0o600))
+`, versions["master1"], test.address1, test.hostKey1)), 0o600))
 			bad.set(t, "berth:registry.password", s.password, true)
 			bad.set(t, "berth:ssh.privateKey", test.key, true)
 			bad.set(t, "berth:kubernetes.kubeconfig", readFile(t, s.cluster.Kubeconfig), true)
