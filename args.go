@@ -50,16 +50,17 @@ func newNodes(ctx *pulumi.Context, cfg *config.Config) (map[string]*node.Node, e
 	nodes := make(map[string]*node.Node, len(cfg.Nodes))
 	for _, n := range cfg.Nodes {
 		created, err := node.New(ctx, &node.Args{
-			Name:         n.Name,
-			Arch:         n.Arch,
-			Owner:        owner(ctx, n.Name),
-			Connection:   connection(cfg, n),
-			InternalIP:   n.InternalIP,
-			HostsIP:      cfg.HostsIP(n),
-			RegistryHost: cfg.Registry.Host,
-			NodePort:     cfg.Registry.NodePort,
-			Trust:        cfg.Certificate.Trust,
-			Version:      containerd.FullVersion(n.ContainerdVersion),
+			Name:          n.Name,
+			Arch:          n.Arch,
+			Owner:         owner(ctx, n.Name),
+			Connection:    connection(cfg, n),
+			InternalIP:    n.InternalIP,
+			HostsIP:       cfg.HostsIP(n),
+			RegistryHost:  cfg.Registry.Host,
+			RegistryNames: cfg.Registry.Names(),
+			NodePort:      cfg.Registry.NodePort,
+			Trust:         cfg.Certificate.Trust,
+			Version:       containerd.FullVersion(n.ContainerdVersion),
 			// In one order, so that another one in the config is no change.
 			Fixes:         slices.Sorted(slices.Values(slices.Concat(containerd.Fixes(n.ContainerdVersion), cfg.Containerd.AcceptCVE))),
 			MinorUpgrade:  cfg.Containerd.AllowMinorUpgrade,
@@ -137,7 +138,7 @@ func registryArgs(
 	ctx *pulumi.Context, cfg *config.Config, cert *certificate.Certificate, nodes map[string]*node.Node,
 ) *registry.Args {
 	return &registry.Args{
-		Host:        cfg.Registry.Host,
+		Names:       cfg.Registry.Names(),
 		NodePort:    cfg.Registry.NodePort,
 		Namespace:   cfg.Registry.Namespace,
 		Node:        cfg.Registry.Node,
@@ -186,9 +187,10 @@ func publicationArgs(
 		SSH: containerd.SSHTarget{
 			Host: gate.Address, Port: gate.Port, User: gate.User, PrivateKey: cfg.SSH.PrivateKey, HostKey: gate.HostKey,
 		},
-		CA:    cert.CA,
-		After: reg.Served(),
-		Build: build,
+		CA:      cert.CA,
+		After:   reg.Served(),
+		Build:   build,
+		Aliases: slices.Sorted(slices.Values(cfg.Registry.Aliases)),
 		Rollout: pulumi.StringArray{
 			pulumi.String(strings.Join(build.Versions(), " ")), cert.Cert, reg.Credentials, pulumi.Sprintf("%d", cfg.Registry.NodePort),
 		},
@@ -229,7 +231,7 @@ func provisionArgs(
 		Verification: &node.VerificationArgs{
 			Namespace:  reg.Namespace,
 			PullSecret: registry.PullSecretName,
-			Image:      publication.VerifyImage,
+			Images:     publication.VerifyImages,
 			Options:    append(reg.DeletedWith(), pulumi.Provider(cluster)),
 		},
 	}

@@ -57,7 +57,7 @@ func run(ctx *pulumi.Context, look node.Look) error {
 			if err := nodes[name].Provision(ctx, provisionArgs(cfg, nodes[name], cert, reg, build, publication, cluster, drift[name], before)); err != nil {
 				return err
 			}
-			verified = append(verified, nodes[name].Verified)
+			verified = append(verified, nodes[name].Verified...)
 		}
 		before = verified
 	}

@@ -173,11 +173,15 @@ func TestThePreflightKnowsTheVersion(t *testing.T) {
 func TestRetiredNodeIsNotDialled(t *testing.T) {
 	t.Parallel()
 	g := up(t, func(c stack) { c["nodes"].([]any)[1].(map[string]any)["retired"] = true })
-	for _, r := range []string{"anchor", "base", "containerd", "verify"} {
+	for _, r := range []string{"anchor", "base", "containerd"} {
 		request := g.Get("node-worker1-" + r).Request
 		assert.True(t, request.GetRetainOnDelete(), r)
 		assert.Contains(t, request.GetIgnoreChanges(), "*", r)
 	}
+	assert.NotContains(t, g.Names(), "node-worker1-verify", "what stands in the cluster goes: no machine is needed for it")
+	assert.False(t, g.Get("node-worker2-verify").Request.GetRetainOnDelete())
+	assert.Equal(t, "background", g.Get("node-worker2-verify").Input("metadata", "annotations", "pulumi.com/deletionPropagationPolicy").StringValue(),
+		"no deletion waits for a pod on a dead machine")
 }
 
 func TestDriftIsRepairedByItsStepAlone(t *testing.T) {

@@ -47,15 +47,17 @@ check_hosts() {
 	case $(lsattr -d "$FILE" 2>/dev/null | cut -d' ' -f1) in *i*) bad "/etc/hosts is immutable: chattr -i /etc/hosts" ;; esac
 	COUNT=$(grep -cx -e '# BEGIN berth' -e '# END berth' "$FILE" || :)
 	[ "$COUNT" = 0 ] || [ "$COUNT" = 2 ] || bad "/etc/hosts has half a berth block: remove the lines '# BEGIN berth' and '# END berth'"
-	OTHER=$(awk -v name="$REGISTRY_HOST" '
+	OTHER=$(awk -v names=" $NAMES " '
 		$0 == "# BEGIN berth" { on = 1 } $0 == "# END berth" { on = 0 }
 		{ sub(/#.*/, "") }
-		!on { for (i = 2; i <= NF; i++) if (tolower($i) == tolower(name)) print }' "$FILE")
-	[ -z "$OTHER" ] || bad "/etc/hosts names $REGISTRY_HOST already ($OTHER): remove that line, $OFF"
-	! grep -qsE '^[ ]*manage_etc_hosts: *["'\''"]?([Tt]rue|template|localhost)' "$ROOT/etc/cloud/cloud.cfg" "$ROOT"/etc/cloud/cloud.cfg.d/*.cfg ||
+		!on { for (i = 2; i <= NF; i++) if (index(tolower(names), " " tolower($i) " ")) print }' "$FILE")
+	[ -z "$OTHER" ] || bad "/etc/hosts names the registry already ($OTHER): remove that line, $OFF"
+	! grep -qsE '^ *manage_etc_hosts: *.?([Tt]rue|template|localhost)' "$ROOT/etc/cloud/cloud.cfg" "$ROOT"/etc/cloud/cloud.cfg.d/*.cfg ||
 		bad "cloud-init writes /etc/hosts anew at boot: set manage_etc_hosts to false, $OFF"
-	KNOWN=$(timeout 5 getent -s dns ahosts "$REGISTRY_HOST" 2>/dev/null | cut -d' ' -f1 | sort -u | grep -vxF "$HOSTS_IP" || :)
-	[ -z "$KNOWN" ] || say "note: DNS knows $REGISTRY_HOST as $(oneline "$KNOWN"): this node will get the registry in its place"
+	for HOST in $NAMES; do
+		KNOWN=$(timeout 5 getent -s dns ahosts "$HOST" 2>/dev/null | cut -d' ' -f1 | sort -u | grep -vxF "$HOSTS_IP" || :)
+		[ -z "$KNOWN" ] || say "note: DNS knows $HOST as $(oneline "$KNOWN"): this node gets the registry instead"
+	done
 }
 
 # check_config: what in containerd's configuration would keep pulls from our dialer. A list of folders is as good as one.
@@ -63,48 +65,58 @@ check_config() {
 	CONFIG=$(sed 's/^[[:space:]]*#.*//' "$ROOT/etc/containerd/config.toml" 2>/dev/null || :)
 	has() { printf '%s\n' "$CONFIG" | grep -qE "$1"; }
 	! has '^[[:space:]]*snapshotter *= *"btrfs"' || bad "snapshotter btrfs is not in a static containerd: use overlayfs"
+	ANY=$(echo "$NAMES" | tr ' ' '|')
 	CERTS=$(printf '%s\n' "$CONFIG" | sed -n 's/^[[:space:]]*config_path *= *["'\'']\([^"'\'']*\).*/\1/p')
 	if has 'registry\.mirrors'; then
 		[ -z "$CERTS" ] || bad "config.toml has both config_path and registry.mirrors: keep one"
-		! has "registry\.mirrors\.[\"']?${REGISTRY_HOST}[\"'\]]" || bad "config.toml sends $REGISTRY_HOST elsewhere by registry.mirrors: remove that table"
+		! has "registry\.mirrors\.[\"']?($ANY)[\"'\]]" || bad "config.toml sends $NAMES elsewhere by registry.mirrors: remove that table"
 	fi
 	# The last two are what containerd takes from 2.2 on where nothing is configured.
 	for DIR in $(echo "$CERTS" | tr ':' ' ') /etc/containerd/certs.d /etc/docker/certs.d; do
-		for TOML in "$DIR/$REGISTRY_HOST/hosts.toml" "$DIR/_default/hosts.toml"; do
+		for HOST in $NAMES _default; do
+			TOML=$DIR/$HOST/hosts.toml
 			TO=$(sed -n -e 's/^[[:space:]]*server *= *//p' -e 's/^[[:space:]]*\[host\.\(.*\)\].*/\1/p' "$ROOT$TOML" 2>/dev/null |
-				tr -d "\"'" | grep -vixE "(https://)?$REGISTRY_HOST(:443)?/?" || :)
-			[ -z "$TO" ] || bad "$TOML sends $REGISTRY_HOST to $(oneline "$TO"): remove that entry"
+				tr -d "\"'" | grep -vixE "(https://)?($ANY)(:443)?/?" || :)
+			[ -z "$TO" ] || bad "$TOML sends pulls to $(oneline "$TO"): remove that entry"
 		done
 	done
 }
 
-# check_registry: a request as containerd will make it. The certificate must be valid by this machine's clock, which must
-# not be far from the registry's: the next certificate will be new, too.
+# check_registry: a request for each name as containerd will make it. The certificate must be valid by this machine's clock,
+# which must not be far from the registry's: the next certificate will be new, too.
 check_registry() {
 	have openssl || {
-		say "note: openssl is missing, so the registry is first asked when containerd is fetched"
+		say "note: without openssl the registry is first asked when containerd is fetched"
 		return 0
 	}
-	AT=${HOSTS_IP:-$REGISTRY_HOST}
-	case $AT in *:*) AT="[$AT]" ;; esac
-	AT=$AT:$NODE_PORT
 	SEEN=$ROOT/run/berth.ca
 	printf '%s\n' "$CA_PEM" >"$SEEN"
+	for HOST in $NAMES; do check_name || break; done
+	rm -f "$SEEN"
+}
+
+# check_name: fails where the other names need not be tried.
+check_name() {
+	AT=${HOSTS_IP:-$HOST}
+	case $AT in *:*) AT="[$AT]" ;; esac
+	AT=$AT:$NODE_PORT
 	# A Service that was just made takes a moment.
 	for WAIT in 1 2 4 8 0; do
 		SAID=$(printf 'HEAD / HTTP/1.0\r\n\r\n' | timeout 10 openssl s_client -quiet -no-CApath -CAfile "$SEEN" -verify_return_error \
-			-verify_hostname "$REGISTRY_HOST" -servername "$REGISTRY_HOST" -connect "$AT" 2>&1 | tr -d '\r' || :)
+			-verify_hostname "$HOST" -servername "$HOST" -connect "$AT" 2>&1 | tr -d '\r' || :)
 		case $SAID in *"verify error"* | *HTTP/*) break ;; esac
 		sleep $WAIT
 	done
-	rm -f "$SEEN"
 	case $SAID in
-	*"verify error"*) bad "the registry's certificate does not do at $AT: $(printf '%s\n' "$SAID" | sed -n 's/.*verify error:num=[0-9]*://p' | sed 1q): see clock, name and CA" ;;
+	*"verify error"*) bad "the registry's certificate does not do for $HOST at $AT: $(printf '%s\n' "$SAID" | sed -n 's/.*verify error:num=[0-9]*://p' | sed 1q): see clock, name and CA" ;;
 	*HTTP/*)
 		AWAY=$(($(date +%s) - $(date -d "$(printf '%s\n' "$SAID" | sed -n 's/^Date: //p')" +%s 2>/dev/null || date +%s)))
 		[ "${AWAY#-}" -le 300 ] || bad "the clock is ${AWAY#-} s away from that of the registry's node: synchronize both"
 		;;
-	*) bad "the registry does not answer at $AT: let this node reach its own NodePort" ;;
+	*)
+		bad "the registry does not answer at $AT: let this node reach its own NodePort"
+		return 1
+		;;
 	esac
 }
 
@@ -148,41 +160,31 @@ hosts_apply() {
 		hosts_remove
 		return
 	}
-	ENTRY="$HOSTS_IP $REGISTRY_HOST"
+	ENTRY="$HOSTS_IP $NAMES"
+	[ "$COUNT" != 0 ] || [ ! -s "$FILE" ] || [ -z "$(tail -c 1 "$FILE")" ] || mf_set hosts-bare 1
+	mf_set hosts "$ENTRY"
+	[ "$(hosts_now)" != "$(hosts_block "$ENTRY")" ] || return 0
 	if [ "$COUNT" = 0 ]; then
-		[ ! -s "$FILE" ] || [ -z "$(tail -c 1 "$FILE")" ] || mf_set hosts-bare 1
-		mf_set hosts "$ENTRY"
 		{
 			cat "$FILE"
 			[ -z "$(mf_get hosts-bare)" ] || echo
 			hosts_block "$ENTRY"
-		} | hosts_write
-	elif [ "$(hosts_now)" != "$(hosts_block "$ENTRY")" ]; then
-		mf_set hosts "$ENTRY"
+		}
+	else
 		awk -v entry="$ENTRY" '
 			$0 == "# BEGIN berth" { print; print entry; on = 1; next }
 			$0 == "# END berth" { on = 0 }
-			!on' "$FILE" | hosts_write
-	else
-		mf_set hosts "$ENTRY"
-		return 0
-	fi
-	say "$REGISTRY_HOST is $HOSTS_IP in /etc/hosts"
-}
-
-# leave_remove: installs the way out without Pulumi, which the preflight has laid out.
-leave_remove() {
-	if [ -f "$ROOT/run/berth-remove" ]; then
-		our_file /usr/local/sbin/berth-remove 700 <"$ROOT/run/berth-remove"
-	elif [ ! -f "$ROOT/usr/local/sbin/berth-remove" ]; then
-		say "berth-remove is not installed: the next change of the node's anchor brings it"
-	fi
+			!on' "$FILE"
+	fi | hosts_write
+	say "$NAMES: $HOSTS_IP in /etc/hosts"
 }
 
 apply() {
 	claim "base apply" check
-	mf_set registry "$REGISTRY_HOST"
-	leave_remove
+	# Images lie on the node by each name that was ever in use: none is forgotten before remove.
+	for HOST in $NAMES; do mf_add registry "$HOST"; done
+	# The way out without Pulumi, as the preflight has laid it out. Where it is missing, verify says so.
+	[ ! -f "$ROOT/run/berth-remove" ] || our_file /usr/local/sbin/berth-remove 700 <"$ROOT/run/berth-remove"
 	case $TRUST in
 	os)
 		trust_os
@@ -192,10 +194,10 @@ apply() {
 	*) die "TRUST is os or containerd" ;;
 	esac
 	hosts_apply
-	mapping "$REGISTRY_HOST $NODE_PORT" | our_file "$PORTS" 644
+	mapping "$NAMES $NODE_PORT" | our_file "$PORTS" 644
 	# What verify compares with; written last, so that it says that all of this is done.
 	mf_set ca-sum "$(sum "$ROOT$(ca_path)")"
-	mf_set ports "$REGISTRY_HOST $NODE_PORT"
+	mf_set ports "$NAMES $NODE_PORT"
 	echo "base trust=$TRUST hosts=${HOSTS_IP:-none} port=$NODE_PORT"
 }
 

@@ -44,20 +44,20 @@ func TestBaseLooksFirst(t *testing.T) {
 				n.config(`config_path = "/etc/containerd/certs.d"`)
 				n.write("etc/containerd/certs.d/Yuan.com/hosts.toml", "server = \"https://Yuan.com\"\n[host.\"https://10.0.0.1:30443\"]\n", 0o644)
 			},
-			[]string{"hosts.toml sends Yuan.com to https://10.0.0.1:30443"},
+			[]string{"hosts.toml sends pulls to https://10.0.0.1:30443"},
 		},
 		"hosts.toml in the second of a list": {
 			func(n *node) {
 				n.config(`config_path = "/a:/b"`)
 				n.write("b/_default/hosts.toml", "[host.\"https://mirror.example\"]\n", 0o644)
 			},
-			[]string{"/b/_default/hosts.toml sends Yuan.com to https://mirror.example"},
+			[]string{"/b/_default/hosts.toml sends pulls to https://mirror.example"},
 		},
 		"hosts.toml of Docker": {
 			func(n *node) {
 				n.write("etc/docker/certs.d/Yuan.com/hosts.toml", "server = \"http://Yuan.com\"\n", 0o644)
 			},
-			[]string{"/etc/docker/certs.d/Yuan.com/hosts.toml sends Yuan.com to http://Yuan.com"},
+			[]string{"/etc/docker/certs.d/Yuan.com/hosts.toml sends pulls to http://Yuan.com"},
 		},
 		"half a block": {func(n *node) { n.write("etc/hosts", "# BEGIN berth\n", 0o644) }, []string{"half a berth block"}},
 		"no answer": {
@@ -76,7 +76,7 @@ func TestBaseLooksFirst(t *testing.T) {
 				n.setSim("registry", "depth=1 CN = x\nverify error:num=10:certificate has expired\nnotAfter=x\n")
 			},
 			[]string{
-				"/etc/hosts names Yuan.com already (10.5.5.5 yuan.com)", "cloud-init", "btrfs", "elsewhere", "certificate has expired",
+				"/etc/hosts names the registry already (10.5.5.5 yuan.com)", "cloud-init", "btrfs", "elsewhere", "certificate has expired",
 				"nothing is changed on this node",
 			},
 		},
@@ -123,8 +123,9 @@ func TestRegistryAsTheNodeSeesIt(t *testing.T) {
 		otherCA bool
 		want    string
 	}{
-		"good":          {func(*x509.Certificate) {}, 0, false, ""},
-		"a little off":  {func(*x509.Certificate) {}, -4 * time.Minute, false, ""},
+		"good":          {func(l *x509.Certificate) { l.DNSNames = append(l.DNSNames, "images.example.com") }, 0, false, ""},
+		"no alias":      {func(*x509.Certificate) {}, 0, false, "does not do for images.example.com at 127.0.0.1:"},
+		"a little off":  {func(l *x509.Certificate) { l.DNSNames = append(l.DNSNames, "images.example.com") }, -4 * time.Minute, false, ""},
 		"other name":    {func(l *x509.Certificate) { l.DNSNames = []string{"other.com"} }, 0, false, "hostname mismatch"},
 		"expired":       {func(l *x509.Certificate) { l.NotAfter = now.Add(-time.Minute) }, 0, false, "certificate has expired"},
 		"of tomorrow":   {func(l *x509.Certificate) { l.NotBefore = now.Add(time.Hour) }, 0, false, "certificate is not yet valid"},
@@ -150,7 +151,7 @@ func TestRegistryAsTheNodeSeesIt(t *testing.T) {
 				n.stub("openssl", `exec /usr/bin/openssl "$@"`)
 				_, port, err := net.SplitHostPort(server.Listener.Addr().String())
 				n.must(err)
-				vars := baseVars(owner, Var{"HOSTS_IP", "127.0.0.1"}, Var{"NODE_PORT", port}, Var{"CA_PEM", ca})
+				vars := baseVars(owner, Var{"HOSTS_IP", "127.0.0.1"}, Var{"NODE_PORT", port}, Var{"CA_PEM", ca}, Var{"NAMES", aliases})
 				if c.want == "" {
 					n.run(Base, "apply", vars)
 				} else {

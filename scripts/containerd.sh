@@ -147,6 +147,9 @@ rollback() {
 	die "$(exe) runs again"
 }
 
+# plugins: the containerd plugins that are ok. btrfs is left out, since a static build cannot have it.
+plugins() { timeout 20 ctr plugins ls 2>/dev/null | awk '$NF == "ok" && $2 != "btrfs" { printf "%s.%s ", $1, $2 }'; }
+
 # switch: a trial that a crash or reboot forgets, then the permanent drop-in.
 switch() {
 	facts

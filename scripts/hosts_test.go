@@ -87,7 +87,7 @@ func TestHostsBlock(t *testing.T) {
 		t.Parallel()
 		n := newNode(t, shell)
 		n.write("etc/hosts", "10.5.5.5 x yuan.COM # old\n", 0o644)
-		n.fail(Base, "apply", baseVars(owner), "/etc/hosts names Yuan.com already", "hostsEntry")
+		n.fail(Base, "apply", baseVars(owner), "/etc/hosts names the registry already", "hostsEntry")
 		if n.read("etc/hosts") != "10.5.5.5 x yuan.COM # old\n" {
 			t.Errorf("hosts is %q", n.read("etc/hosts"))
 		}

@@ -39,5 +39,8 @@ ca_path() { CA_IN_STORE=$(mf_get ca) && echo "${CA_IN_STORE:-$SCOPED/berth.crt}"
 hosts_block() { printf '# BEGIN berth\n%s\n# END berth\n' "$1"; }
 hosts_now() { sed -n '/^# BEGIN berth$/,/^# END berth$/p' "$ROOT/etc/hosts" 2>/dev/null || :; }
 
-# mapping "HOST PORT"
-mapping() { printf '# Ports that containerd dials in place of 443. Written by berth.\n%s\n' "$1"; }
+# mapping "NAME... PORT"
+mapping() {
+	echo "# Ports that containerd dials in place of 443. Written by berth."
+	for HOST in ${1% *}; do echo "$HOST ${1##* }"; done
+}

@@ -1,13 +1,14 @@
 # shellcheck shell=sh
 # Takes berth off a node: exactly what the manifest lists, after any partial apply.
 
-# images: refs of berth's own images and of what it imported, and the bare digests that nothing else uses.
+# images: refs of berth's own images by each name that the registry had, and of what it imported, and the bare digests that
+# nothing else uses.
 images() {
-	printf '%s\n' "$LIST" | awk -v prefix="$(mf_get registry)/berth/" -v list="$(mf_get image | tr '\n' ' ')" '
+	printf '%s\n' "$LIST" | awk -v list="$({ mf_get image; mf_get registry | sed 's|$|/berth/|'; } | tr '\n' ' ')" '
 		BEGIN { n = split(list, l, " "); for (i = 1; i <= n; i++) want[l[i]] = 1 }
 		NR == 1 { next }
-		{ ref[NR] = $1; digest[NR] = $3 }
-		prefix != "/berth/" && index($1, prefix) == 1 || $1 in want { print $1; ours[$3] = 1; next }
+		{ ref[NR] = $1; digest[NR] = $3; key = $1; sub(/\/berth\/.*/, "/berth/", key) }
+		$1 in want || key in want { print $1; ours[$3] = 1; next }
 		$1 !~ /^sha256:/ { other[$3] = 1 }
 		END { for (i in ref) if (ref[i] ~ /^sha256:/ && ours[digest[i]] && !other[digest[i]]) print ref[i] }'
 }

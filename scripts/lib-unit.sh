@@ -74,9 +74,6 @@ unit_problems() {
 	done
 }
 
-# plugins: the containerd plugins that are ok. btrfs is left out, since a static build cannot have it.
-plugins() { timeout 20 ctr plugins ls 2>/dev/null | awk '$NF == "ok" && $2 != "btrfs" { printf "%s.%s ", $1, $2 }'; }
-
 # unhealthy BINARY PLUGINS: prints what is wrong. BINARY: the path that must run; "stock" means none of ours, "any" any.
 unhealthy() {
 	facts

@@ -30,8 +30,8 @@ const (
 	Anchor Script = "anchor"
 	// Base checks what pulls by the registry's name depend on, then installs the CA, the hosts entry and the port
 	// mapping (verb apply).
-	// Variables: OWNER, REGISTRY_HOST, NODE_PORT, HOSTS_IP (empty for no hosts entry), CA_PEM, TRUST (os or
-	// containerd).
+	// Variables: OWNER, NAMES (of the registry, with blanks between), NODE_PORT, HOSTS_IP (empty for no hosts entry),
+	// CA_PEM, TRUST (os or containerd).
 	Base Script = "base"
 	// Containerd fetches the patched containerd and switches the node to it (verb apply).
 	// Variables: OWNER, VERSION, DIGEST, ARTIFACT, REGISTRY_HOST, NODE_PORT, NODE_IP, PULL_USER, PULL_PASSWORD,
@@ -73,7 +73,7 @@ var parts = map[Script]part{
 	},
 	Base: {
 		files:    []string{"lib.sh", "lib-apply.sh", "lib-trust.sh", "lib-hosts.sh", "lib-base.sh", "lib-check.sh", "base.sh"},
-		required: []string{"OWNER", "REGISTRY_HOST", "NODE_PORT", "HOSTS_IP", "CA_PEM", "TRUST"},
+		required: []string{"OWNER", "NAMES", "NODE_PORT", "HOSTS_IP", "CA_PEM", "TRUST"},
 	},
 	Containerd: {
 		files: []string{"lib.sh", "lib-apply.sh", "lib-unit.sh", "lib-dropin.sh", "containerd.sh"},

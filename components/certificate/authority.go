@@ -46,14 +46,15 @@ func newAuthority(ctx *pulumi.Context, name string, args *Args, parent pulumi.Re
 	}
 	caDays := max(caValidityDays, 2*args.ValidityDays) //nolint:mnd // it must outlive what it signs
 	cert, err := tls.NewSelfSignedCert(ctx, name+"-ca", &tls.SelfSignedCertArgs{
-		PrivateKeyPem:       key.PrivateKeyPem,
+		PrivateKeyPem: key.PrivateKeyPem,
+		// The name that it was born with: a registry that is renamed keeps its CA, and nodes their trust.
 		Subject:             &tls.SelfSignedCertSubjectArgs{CommonName: pulumi.String("berth CA for " + args.DNSNames[0])},
 		IsCaCertificate:     pulumi.Bool(true),
 		SetSubjectKeyId:     pulumi.Bool(true),
 		AllowedUses:         pulumi.ToStringArray([]string{"cert_signing", "crl_signing"}),
 		ValidityPeriodHours: pulumi.Int(caDays * hoursPerDay),
 		EarlyRenewalHours:   pulumi.Int((args.ValidityDays + earlyRenewalDays) * hoursPerDay),
-	}, pulumi.Parent(parent))
+	}, pulumi.Parent(parent), pulumi.IgnoreChanges([]string{"subject"}))
 	if err != nil {
 		return nil, err
 	}

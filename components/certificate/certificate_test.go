@@ -55,6 +55,8 @@ func TestGeneratedCA(t *testing.T) {
 	assert.Equal(t, "key of certificate-ca-key", leaf.Input("caPrivateKeyPem").StringValue(), "signed by the CA's own key, which outlives its renewals")
 	assert.InDelta(t, 825*24, leaf.Input("validityPeriodHours").NumberValue(), 0)
 	assert.InDelta(t, 30*24, leaf.Input("earlyRenewalHours").NumberValue(), 0)
+	assert.Contains(t, g.Get("certificate-ca").Request.GetIgnoreChanges(), "subject",
+		"with another subject a renamed registry would have another CA, and every node would start containerd again")
 	request := g.Get("certificate-request")
 	assert.Equal(t, "Yuan.com", request.Input("dnsNames").ArrayValue()[0].StringValue())
 	assert.Equal(t, "10.0.0.11", request.Input("ipAddresses").ArrayValue()[0].StringValue())

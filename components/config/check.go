@@ -42,7 +42,8 @@ var publicRegistries = []string{
 
 func (c *checker) checkRegistry(p *place) {
 	r := &c.cfg.Registry
-	c.checkHost(p.child("host"), r.Host)
+	c.checkHost(p.child("host"), r.Host, "host: Yuan.com")
+	c.checkAliases(p.child("aliases"))
 	c.checkNodeName(p.child("node"), r.Node)
 	if !isLabel(r.Namespace) {
 		c.bad(p.child("namespace"), "%s is not a namespace; %s", show(r.Namespace), labelRule)
@@ -64,23 +65,42 @@ func (c *checker) checkRegistry(p *place) {
 	})
 }
 
-func (c *checker) checkHost(p *place, host string) {
+// maxNames is how many bytes all names of the registry may have together: each node's base step holds them, and is kept short.
+const maxNames = 160
+
+func (c *checker) checkAliases(p *place) {
+	r := &c.cfg.Registry
+	length := len(r.Host)
+	c.checkUnique(p, r.Aliases, func(at *place, alias string) {
+		length += len(" ") + len(alias)
+		if strings.EqualFold(alias, r.Host) {
+			c.bad(at, "%s is registry.host, which needs no alias; take it out", show(alias))
+		}
+		c.checkHost(at, alias, "aliases: [images.example.com]")
+	})
+	if len(r.Aliases) > 0 && length > maxNames {
+		c.bad(p, "are too many: with host and the blanks between them they have %d bytes, and %d are room; take some out", length, maxNames)
+	}
+}
+
+// checkHost judges a name of the registry; example is what to write in its place.
+func (c *checker) checkHost(p *place, host, example string) {
 	if host == "" {
 		return // said when it was decoded
 	}
 	switch bare := strings.ToLower(host); {
 	case strings.Contains(host, "/"):
-		c.bad(p, "%s is more than a name; write the name alone: host: Yuan.com", show(host))
+		c.bad(p, "%s is more than a name; write the name alone: %s", show(host), example)
 	case isIP(strings.Trim(host, "[]")):
-		c.bad(p, "%s is an IP address; write a DNS name, for instance host: Yuan.com", show(host))
+		c.bad(p, "%s is an IP address; write a DNS name, for instance %s", show(host), example)
 	case strings.Contains(host, ":"):
 		c.bad(p, "%s has a port; write the name alone, and the port as nodePort: 30443", show(host))
 	case bare == "localhost" || strings.HasSuffix(bare, ".localhost") || bare == "localhost.localdomain":
-		c.bad(p, "%s is each machine's own name; write another, for instance host: Yuan.com", show(host))
+		c.bad(p, "%s is each machine's own name; write another, for instance %s", show(host), example)
 	case !isDNSName(host):
-		c.bad(p, "%s is not a DNS name; write labels of letters, digits and hyphens, for instance host: Yuan.com", show(host))
+		c.bad(p, "%s is not a DNS name; write labels of letters, digits and hyphens, for instance %s", show(host), example)
 	case !strings.Contains(host, "."):
-		c.bad(p, "%s is one label, which image names take for a folder; write a name with a dot, for instance host: %s.internal", show(host), bare)
+		c.bad(p, "%s is one label, which image names take for a folder; write a name with a dot, for instance %s.internal", show(host), bare)
 	case slices.Contains(publicRegistries, bare):
 		c.bad(p, "%s is a public registry, which nodes must go on reaching; write a name of your own", show(host))
 	}

@@ -2,6 +2,7 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,6 +28,8 @@ type Config struct {
 type Registry struct {
 	// Name under which images are pulled: a DNS name of two labels or more, without a port. Upper case is kept.
 	Host string `key:"host" required:"true" example:"host: Yuan.com"`
+	// Further names of the registry, under which every node pulls as it does under host. With hostsEntry: false DNS has to know them, too.
+	Aliases []string `key:"aliases" computed:"none" example:"aliases: [images.example.com]"`
 	// Port of the Service on every node, 30000-32767. A change moves the registry in place and restarts no containerd.
 	NodePort int `key:"nodePort" default:"30443" range:"30000-32767" example:"nodePort: 30443"`
 	// Node whose disk keeps the images, by its name in berth:nodes. It is served last.
@@ -211,9 +214,20 @@ func (c *Config) HostsIP(n Node) string {
 	}
 }
 
-// DNSNames returns the DNS names that config asks the certificate for, the registry's own first.
+// Names returns all names of the registry. Their order does not tell which of them is the host: where an alias and the host change
+// places, nothing that depends on the names alone is touched.
+func (r *Registry) Names() []string {
+	names := append([]string{r.Host}, r.Aliases...)
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(strings.Compare(strings.ToLower(a), strings.ToLower(b)), strings.Compare(a, b))
+	})
+	return names
+}
+
+// DNSNames returns the DNS names that config asks the certificate for, the registry's own first. A change of places of host and alias
+// changes no certificate, then.
 func (c *Config) DNSNames() []string {
-	names := []string{c.Registry.Host}
+	names := c.Registry.Names()
 	for _, name := range c.Certificate.DNSNames {
 		if !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
 			names = append(names, name)

@@ -135,6 +135,11 @@ func TestMethods(t *testing.T) {
 	assert.Equal(t, "b", cfg.RegistryNode().Name)
 	assert.Equal(t, "a", cfg.SigningNode().Name)
 	assert.Equal(t, []string{"Yuan.com", "other.org"}, cfg.DNSNames())
+	for _, r := range []Registry{{Host: "Yuan.com", Aliases: []string{"b.org", "A.org"}}, {Host: "b.org", Aliases: []string{"A.org", "Yuan.com"}}} {
+		assert.Equal(t, []string{"A.org", "b.org", "Yuan.com"}, r.Names(), "the order does not tell which is the host")
+		renamed := &Config{Registry: r, Certificate: cfg.Certificate}
+		assert.Equal(t, []string{"A.org", "b.org", "Yuan.com", "other.org"}, renamed.DNSNames())
+	}
 	assert.Equal(t, []string{"10.0.0.2", "10.0.0.9", "fd00::1"}, cfg.IPAddresses())
 	assert.Equal(t, "10.0.0.1", cfg.HostsIP(n))
 	cfg.Registry.Address = "10.0.0.100"

@@ -72,6 +72,8 @@ type PublicationArgs struct {
 	After []pulumi.Resource
 	// Build is what is published.
 	Build *Build
+	// Aliases are further names of the registry.
+	Aliases []string
 	// Rollout is what asks for a new verification image when it changes; its digest becomes the image's tag.
 	Rollout pulumi.StringArrayInput
 }
@@ -80,8 +82,8 @@ type PublicationArgs struct {
 type Publication struct {
 	pulumi.ResourceState
 
-	// VerifyImage is the reference of the verification image by plain name.
-	VerifyImage pulumi.StringOutput `pulumi:"verifyImage"`
+	// VerifyImages are the references of the verification image by plain name: by the registry's own, then by each alias.
+	VerifyImages []pulumi.StringInput
 	// Pushed has put everything into the registry.
 	Pushed pulumi.Resource
 }
@@ -110,8 +112,10 @@ func NewPublication(ctx *pulumi.Context, name string, args *PublicationArgs, opt
 		return nil, fmt.Errorf("describing the publication of containerd %s: %w", versions, err)
 	}
 	p.Pushed = push
-	p.VerifyImage = pulumi.Sprintf("%s/%s:%s", args.Registry.Host, VerifyRepository, rollout)
-	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"verifyImage": p.VerifyImage})
+	for _, host := range append([]string{args.Registry.Host}, args.Aliases...) {
+		p.VerifyImages = append(p.VerifyImages, pulumi.Sprintf("%s/%s:%s", host, VerifyRepository, rollout))
+	}
+	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"verifyImages": pulumi.StringArray(p.VerifyImages)})
 }
 
 func (a *PublicationArgs) request(ca, rollout string, digests []any) PublishRequest {

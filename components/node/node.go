@@ -28,9 +28,11 @@ type Args struct {
 	InternalIP string
 	// HostsIP is what the registry's name resolves to on the node; empty leaves /etc/hosts alone.
 	HostsIP string
-	// RegistryHost and NodePort are the registry's name and where it is served.
-	RegistryHost string
-	NodePort     int
+	// RegistryHost is the name by which containerd is fetched, RegistryNames are all by which images are pulled, and NodePort is
+	// where the registry is served.
+	RegistryHost  string
+	RegistryNames []string
+	NodePort      int
 	// Trust is "os" for the machine's trust store or "containerd" for containerd alone.
 	Trust string
 	// Version is the full version of the containerd to come ("1.7.36+berth.1").
@@ -52,8 +54,8 @@ type Node struct {
 
 	// Result is the line that the node reports: containerd's version, its digest and how often berth restarted it.
 	Result pulumi.StringOutput `pulumi:"result"`
-	// Verified is the Job that pulled by plain name, for the wave behind this node to wait for.
-	Verified pulumi.Resource
+	// Verified is the Job that pulled by plain name, for the wave behind this node to wait for. A retired node has none.
+	Verified []pulumi.Resource
 
 	name   string
 	args   *Args

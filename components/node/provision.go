@@ -45,15 +45,19 @@ func (n *Node) Provision(ctx *pulumi.Context, args *ProvisionArgs) error {
 	}
 	// The line holds no secret; the command's output is treated as one because its input holds the password.
 	n.Result = pulumi.Unsecret(containerd.Stdout).(pulumi.StringOutput)
-	if err := n.addVerification(ctx, args.Verification, containerd); err != nil {
-		return fmt.Errorf("describing the verification of node %s: %w", n.args.Name, err)
+	if !n.args.Retired {
+		if err := n.addVerification(ctx, args.Verification, containerd); err != nil {
+			return fmt.Errorf("describing the verification of node %s: %w", n.args.Name, err)
+		}
 	}
 	return ctx.RegisterResourceOutputs(n, pulumi.Map{"result": n.Result})
 }
 
 func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Command, error) {
+	names := strings.Join(n.args.RegistryNames, " ")
 	stdin := n.render(args, scripts.Base, nil, func(v values) []scripts.Var {
 		return []scripts.Var{
+			{Name: "NAMES", Value: names},
 			{Name: "HOSTS_IP", Value: n.args.HostsIP},
 			{Name: "CA_PEM", Value: v.ca},
 			{Name: "TRUST", Value: n.args.Trust},
@@ -61,7 +65,7 @@ func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Comman
 	})
 	return berthremote.NewCommand(ctx, n.name+"-base", &berthremote.CommandArgs{
 		Connection: n.args.Connection,
-		Run:        fmt.Sprintf("apply base %s port %d trust %s", n.args.RegistryHost, n.args.NodePort, n.args.Trust),
+		Run:        fmt.Sprintf("apply base %s port %d trust %s", names, n.args.NodePort, n.args.Trust),
 		Repair:     args.Finding.repair(stepBase),
 		Stdin:      stdin,
 	}, n.options(pulumi.DependsOn(append([]pulumi.Resource{n.anchor}, args.Registry...)))...)
@@ -71,6 +75,7 @@ func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Comman
 func (n *Node) addContainerd(ctx *pulumi.Context, args *ProvisionArgs, base pulumi.Resource) (*remote.Command, error) {
 	stdin := n.render(args, scripts.Containerd, args.Digest, func(v values) []scripts.Var {
 		return []scripts.Var{
+			{Name: "REGISTRY_HOST", Value: n.args.RegistryHost},
 			{Name: "VERSION", Value: n.args.Version},
 			{Name: "DIGEST", Value: v.digest},
 			{Name: "ARTIFACT", Value: args.Artifact},
@@ -103,7 +108,6 @@ func (n *Node) render(args *ProvisionArgs, script scripts.Script, digest pulumi.
 	return pulumi.All(args.CA, digest).ApplyT(func(v []any) (string, error) {
 		common := []scripts.Var{
 			{Name: "OWNER", Value: n.args.Owner},
-			{Name: "REGISTRY_HOST", Value: n.args.RegistryHost},
 			{Name: "NODE_PORT", Value: strconv.Itoa(n.args.NodePort)},
 		}
 		return scripts.Stdin(script, append(common, vars(values{ca: v[0].(string), digest: v[1].(string)})...))

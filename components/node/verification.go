@@ -15,14 +15,14 @@ type VerificationArgs struct {
 	// Namespace is where the Job runs; its imagePullSecret is PullSecret.
 	Namespace  pulumi.StringInput
 	PullSecret string
-	// Image is the reference by plain name. Its tag changes with everything that a pull depends on (certificate, port,
-	// credentials), and with the tag a layer that the node has not yet.
-	Image pulumi.StringInput
+	// Images are references of one image by each plain name of the registry. Their tag changes with everything that a pull depends on
+	// (certificate, port, credentials), and with the tag a layer that the node has not yet.
+	Images []pulumi.StringInput
 	// Options carry the Kubernetes provider and, where the namespace goes too, DeletedWith.
 	Options []pulumi.ResourceOption
 }
 
-// addVerification pulls through the kubelet by plain name. It runs again whenever the node, the certificate, the port or the
+// addVerification pulls through the kubelet by each plain name. It runs again whenever the node, the certificate, the port or the
 // credentials changed, and a Job that failed is replaced by the next up.
 func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, containerd pulumi.Resource) error {
 	opts := append([]pulumi.ResourceOption{
@@ -31,9 +31,13 @@ func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, cont
 	}, args.Options...)
 	job, err := batchv1.NewJob(ctx, n.name+"-verify", &batchv1.JobArgs{
 		Metadata: &metav1.ObjectMetaArgs{
-			Namespace:   args.Namespace,
-			Annotations: pulumi.StringMap{"pulumi.com/replaceUnready": pulumi.String("true")},
-			Labels:      verificationLabels(),
+			Namespace: args.Namespace,
+			Annotations: pulumi.StringMap{
+				"pulumi.com/replaceUnready": pulumi.String("true"),
+				// A pod on a machine that died may never be reported gone: the Job does not wait for it.
+				"pulumi.com/deletionPropagationPolicy": pulumi.String("background"),
+			},
+			Labels: verificationLabels(),
 		},
 		Spec: &batchv1.JobSpecArgs{
 			BackoffLimit:          pulumi.Int(0),
@@ -47,7 +51,7 @@ func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, cont
 	if err != nil {
 		return err
 	}
-	n.Verified = job
+	n.Verified = []pulumi.Resource{job}
 	return nil
 }
 
@@ -65,18 +69,32 @@ func (n *Node) verificationPod(args *VerificationArgs) *corev1.PodSpecArgs {
 			RunAsUser:      pulumi.Int(65534),
 			SeccompProfile: &corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")},
 		},
-		Containers: corev1.ContainerArray{&corev1.ContainerArgs{
-			Name:            pulumi.String("verify"),
-			Image:           args.Image,
+		Containers: n.verificationContainers(args.Images),
+	}
+}
+
+// verificationContainers are one for each reference. The kubelet resolves every one of them at the registry, by its name; the layers,
+// which are the same, are fetched by whichever comes first.
+func (n *Node) verificationContainers(images []pulumi.StringInput) corev1.ContainerArray {
+	containers := make(corev1.ContainerArray, len(images))
+	for i, image := range images {
+		containers[i] = &corev1.ContainerArgs{
+			Name:            pulumi.Sprintf("verify-%d", i),
+			Image:           image,
 			ImagePullPolicy: pulumi.String("Always"),
-			// What the node reported: another line asks for another pull.
-			Env: corev1.EnvVarArray{&corev1.EnvVarArgs{Name: pulumi.String("BERTH_NODE"), Value: n.Result}},
+			Env: corev1.EnvVarArray{
+				// What the node reported: another line asks for another pull.
+				&corev1.EnvVarArgs{Name: pulumi.String("BERTH_NODE"), Value: n.Result},
+				// Another machine under the node's name may report the same line.
+				&corev1.EnvVarArgs{Name: pulumi.String("BERTH_MACHINE"), Value: pulumi.String(n.args.InternalIP + " " + n.args.Connection.HostKey)},
+			},
 			SecurityContext: &corev1.SecurityContextArgs{
 				AllowPrivilegeEscalation: pulumi.Bool(false),
 				Capabilities:             &corev1.CapabilitiesArgs{Drop: pulumi.ToStringArray([]string{"ALL"})},
 			},
-		}},
+		}
 	}
+	return containers
 }
 
 func verificationLabels() pulumi.StringMap {

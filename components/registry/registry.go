@@ -28,8 +28,8 @@ const (
 
 // Args describes the registry.
 type Args struct {
-	// Host is the registry's name in image references.
-	Host string
+	// Names are the registry's names in image references.
+	Names []string
 	// NodePort is where every node serves it, within the cluster's NodePort range.
 	NodePort int
 	// Namespace holds everything; it must exist unless it is OwnNamespace.

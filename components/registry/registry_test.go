@@ -20,7 +20,7 @@ const hash = "Yuan:$2a$10$abcdefghijklmnopqrstuv"
 func create(t *testing.T, edit func(*Args)) *graphtest.Graph {
 	t.Helper()
 	args := Args{
-		Host: "Yuan.com", NodePort: 30443, Namespace: OwnNamespace, Node: "master1", Owner: "test/master1",
+		Names: []string{"Yuan.com"}, NodePort: 30443, Namespace: OwnNamespace, Node: "master1", Owner: "test/master1",
 		Connection: remote.Connection{Host: "10.0.0.11", Port: 22, User: "root", HostKey: "ssh-ed25519 AAAA", PrivateKey: "key"},
 		Image:      "docker.io/library/registry:3.1.2", ImagesPath: "/var/lib/berth-registry",
 		Username: "Yuan", Password: "Abcd123456", PullSecrets: []string{"default"},
@@ -62,9 +62,9 @@ func TestCertificateRollsThePod(t *testing.T) {
 	assert.Equal(t, "Recreate", before.Get("registry-deployment").Input("spec", "strategy", "type").StringValue())
 }
 
-func TestPullSecretOpensBothNames(t *testing.T) {
+func TestPullSecretOpensEveryName(t *testing.T) {
 	t.Parallel()
-	g := create(t, func(*Args) {})
+	g := create(t, func(a *Args) { a.Names = []string{"images.example.com", "Yuan.com"} })
 	for _, namespace := range []string{OwnNamespace, "default"} {
 		secret := g.Get("registry-pull-" + namespace)
 		assert.True(t, secret.DependsOn("registry-deployment"), "a new password reaches the pods that pull when the registry knows it")
@@ -73,7 +73,8 @@ func TestPullSecretOpensBothNames(t *testing.T) {
 		}
 		text := secret.Input("stringData", ".dockerconfigjson").StringValue()
 		require.NoError(t, json.Unmarshal([]byte(text), &config))
-		for _, name := range []string{"Yuan.com", "Yuan.com:30443"} {
+		assert.Len(t, config.Auths, 4)
+		for _, name := range []string{"Yuan.com", "Yuan.com:30443", "images.example.com", "images.example.com:30443"} {
 			assert.Equal(t, "Yuan", config.Auths[name].Username)
 			assert.Equal(t, "Abcd123456", config.Auths[name].Password)
 		}

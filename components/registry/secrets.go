@@ -53,7 +53,7 @@ func (r *Registry) createSecrets(ctx *pulumi.Context, name string, args *Args) (
 	return &secrets{tls: tlsSecret, auth: auth, checksum: pulumi.Unsecret(checksum).(pulumi.StringOutput)}, nil
 }
 
-// createPullSecrets gives the registry's namespace and the listed ones the credentials, for the name with and without the port.
+// createPullSecrets gives the registry's namespace and the listed ones the credentials, for each name with and without the port.
 func (r *Registry) createPullSecrets(ctx *pulumi.Context, name string, args *Args, deployment pulumi.Resource) error {
 	config, err := dockerConfig(args)
 	if err != nil {
@@ -85,10 +85,12 @@ func dockerConfig(args *Args) (string, error) {
 		"password": args.Password,
 		"auth":     base64.StdEncoding.EncodeToString([]byte(args.Username + ":" + args.Password)),
 	}
-	text, err := json.Marshal(map[string]any{"auths": map[string]any{
-		args.Host: login,
-		args.Host + ":" + strconv.Itoa(args.NodePort): login,
-	}})
+	auths := map[string]any{}
+	for _, name := range args.Names {
+		auths[name] = login
+		auths[name+":"+strconv.Itoa(args.NodePort)] = login
+	}
+	text, err := json.Marshal(map[string]any{"auths": auths})
 	if err != nil {
 		return "", fmt.Errorf("encoding the pull secret: %w", err)
 	}

@@ -2,6 +2,7 @@
 package graphtest
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -90,6 +91,11 @@ func (g *Graph) Get(name string) Resource {
 	}
 	g.t.Fatalf("no resource %q was registered; there are %s", name, strings.Join(g.Names(), ", "))
 	return Resource{}
+}
+
+// All returns all resources that are no components.
+func (g *Graph) All() []Resource {
+	return slices.DeleteFunc(slices.Clone(g.resources), func(r Resource) bool { return strings.HasPrefix(r.Type, "berth:") })
 }
 
 // OfType returns all resources of a type.
