@@ -19,6 +19,8 @@ import (
 const (
 	stackName    = "lab"
 	registryHost = "Yuan.com"
+	// aliasHost is a name that no stack begins with.
+	aliasHost    = "images.example.internal"
 	registryUser = "Yuan"
 	imagesPath   = "/home/docker-registry/images"
 	pullSecret   = "berth-pull"

@@ -89,7 +89,7 @@ func (s *suite) newImage(t *testing.T) string {
 func (s *suite) removeImages(t *testing.T, n *cluster.Node) {
 	t.Helper()
 	run(t, n, `for ns in k8s.io default; do
-	ctr -n $ns images ls -q | { grep -i -e '^`+registryHost+`' -e '^`+registryHost+`:' || :; } | while read -r ref; do ctr -n $ns images rm --sync "$ref" >/dev/null; done
+	ctr -n $ns images ls -q | { grep -i -e '^`+registryHost+`' -e '^`+aliasHost+`' || :; } | while read -r ref; do ctr -n $ns images rm --sync "$ref" >/dev/null; done
 done
 crictl images -q >/dev/null`)
 }
@@ -97,7 +97,13 @@ crictl images -q >/dev/null`)
 // pulledOnEveryNode has the kubelet of every node pull nginx:v1 by plain name, nothing of the image being there yet.
 func (s *suite) pulledOnEveryNode(t *testing.T) {
 	t.Helper()
-	const ref = registryHost + "/nginx:v1"
+	s.pulledBy(t, registryHost)
+}
+
+// pulledBy does so by one of the registry's names.
+func (s *suite) pulledBy(t *testing.T, host string) {
+	t.Helper()
+	ref := host + "/nginx:v1"
 	var pods []pod
 	for _, n := range s.cluster.Nodes {
 		s.removeImages(t, n)

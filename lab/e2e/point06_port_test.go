@@ -27,7 +27,7 @@ func (s *suite) changePort(t *testing.T) {
 	// Nodes switch one after the other, so each of them pulls all the time: the one that is last among them.
 	loops := map[string]*pullLoop{}
 	for _, n := range s.cluster.Nodes {
-		loops[n.Name] = s.startPulls(t, n)
+		loops[n.Name] = s.startPulls(t, n, registryHost)
 	}
 	time.Sleep(2 * time.Second)
 	old := s.port
@@ -97,13 +97,13 @@ func (s *suite) changePassword(t *testing.T) {
 	s.pulumi.must(t, "preview", "--expect-no-changes")
 }
 
-// pullLoop pulls nginx:v1 by plain name on a node, over and over, each time from the registry.
+// pullLoop pulls nginx:v1 by plain names on a node, over and over, each time from the registry.
 type pullLoop struct {
 	node *cluster.Node
 	done chan string
 }
 
-func (s *suite) startPulls(t *testing.T, n *cluster.Node) *pullLoop {
+func (s *suite) startPulls(t *testing.T, n *cluster.Node, names ...string) *pullLoop {
 	t.Helper()
 	login := temporary(t, n, "login", registryUser+":"+s.password)
 	l := &pullLoop{node: n, done: make(chan string, 1)}
@@ -114,13 +114,15 @@ func (s *suite) startPulls(t *testing.T, n *cluster.Node) *pullLoop {
 		// The login goes through the environment, which other users cannot read.
 		out, err := n.Run(ctx, `export CRICTL_CREDS="$(cat `+login+`)"
 while [ ! -e /var/tmp/e2e/stop ]; do
-	crictl rmi `+registryHost+`/nginx:v1 >/dev/null 2>&1 || :
-	if said=$(crictl pull `+registryHost+`/nginx:v1 2>&1); then echo pulled; else echo "$(date +%T) $said" | tr '\n' ' '; echo; fi
-	# Pulls are slow. A moment in which the mapping names a port where nobody answers is seen between them.
-	for i in 1 2 3 4 5 6 7 8 9 10; do
-		port=$(awk '!/^#/ { print $2 }' /etc/containerd/berth.ports)
-		curl -sk -o /dev/null --max-time 5 "https://`+registryHost+`:$port/" || echo "$(date +%T) nobody answers at the mapped port $port"
-		sleep 0.03
+	for name in `+strings.Join(names, " ")+`; do
+		crictl rmi $name/nginx:v1 >/dev/null 2>&1 || :
+		if said=$(crictl pull $name/nginx:v1 2>&1); then echo pulled; else echo "$(date +%T) $said" | tr '\n' ' '; echo; fi
+		# Pulls are slow. A moment in which the mapping names a port where nobody answers is seen between them.
+		for i in 1 2 3 4 5 6 7 8 9 10; do
+			port=$(awk -v name=$name '$1 == name { print $2 }' /etc/containerd/berth.ports)
+			curl -sk -o /dev/null --max-time 5 "https://$name:$port/" || echo "$(date +%T) nobody answers at the mapped port $port of $name"
+			sleep 0.03
+		done
 	done
 done`)
 		if err != nil {
