@@ -245,7 +245,7 @@ func export(ctx *pulumi.Context, cfg *config.Config, nodes map[string]*node.Node
 	ctx.Export("ca", cert.CA)
 	results := pulumi.StringMap{}
 	for name, n := range nodes {
-		results[name] = n.Result
+		results[name] = n.Recap
 	}
 	ctx.Export("nodes", results)
 }

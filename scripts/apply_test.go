@@ -17,7 +17,7 @@ func TestApplyTwiceThenRemove(t *testing.T) {
 		}
 		n.same(before)
 		for i := range 2 {
-			if got, want := n.run(Base, "apply", baseVars(owner)), "base trust=containerd hosts=10.99.0.12 port=30443"; got != want {
+			if got, want := n.run(Base, "apply", baseVars(owner)), "base trust=containerd hosts=10.99.0.12 port=30443 changed=ca,hosts,port"; got != want {
 				t.Errorf("run %d of base: %q, want %q", i, got, want)
 			}
 			want := "containerd=" + testVersion + " digest=" + digest + " restarts=1"
@@ -228,6 +228,29 @@ func TestShimsOutsideThePath(t *testing.T) {
 		n.run(Containerd, "apply", containerdVars(owner, digest))
 		if n.starts() != 1 {
 			t.Errorf("%d starts", n.starts())
+		}
+	})
+}
+
+func TestBaseTellsWhatItChangedLast(t *testing.T) {
+	t.Parallel()
+	eachShell(t, func(t *testing.T, n *node) {
+		n.run(Anchor, "preflight", anchorVars(owner))
+		for _, step := range []struct {
+			edit func()
+			vars []Var
+			want string
+		}{
+			{func() {}, nil, "ca,hosts,port"},
+			{func() { n.write("etc/hosts", "127.0.0.1 localhost\n", 0o644) }, nil, "hosts"},
+			{func() {}, nil, "hosts"},
+			{func() {}, []Var{{"NODE_PORT", "30444"}}, "port"},
+		} {
+			step.edit()
+			got := n.run(Base, "apply", baseVars(owner, step.vars...))
+			if _, words, _ := strings.Cut(got, " changed="); words != step.want {
+				t.Errorf("base said %q, want changed=%s", got, step.want)
+			}
 		}
 	})
 }

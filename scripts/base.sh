@@ -129,6 +129,13 @@ check() {
 	passed
 }
 
+# did WORD TEXT: WORD was changed just now. What an apply changed is told until one changes something again.
+DID=
+did() {
+	DID="$DID${DID:+,}$1"
+	say "$2"
+}
+
 trust_os() {
 	if [ "$(mf_get ca)" = "$CA_FILE" ] && [ "$(cat "$ROOT$CA_FILE" 2>/dev/null)" = "$CA_PEM" ] && trusted "$ROOT$CA_FILE"; then
 		return 0
@@ -145,13 +152,16 @@ trust_os() {
 	{ printf '%s\n' "$WERE"; echo; ls "$ROOT/etc/ssl/certs" 2>/dev/null || :; } | awk '$0 == "" { new = 1; next } !new { old[$0] = 1; next } !($0 in old)' |
 		while read -r LINK; do [ ! -L "$ROOT/etc/ssl/certs/$LINK" ] || mf_add calink "$LINK"; done
 	trusted "$ROOT$CA_FILE" || die "$UPDATE did not take $CA_FILE into $BUNDLE"
-	say "trusted the CA in $CA_FILE"
+	did ca "trusted the CA in $CA_FILE"
 }
 
 trust_scoped() {
 	untrust
 	mkdir -p "$ROOT$SCOPED"
-	[ "$(cat "$ROOT$SCOPED/berth.crt" 2>/dev/null)" = "$CA_PEM" ] || mf_drop roots
+	[ "$(cat "$ROOT$SCOPED/berth.crt" 2>/dev/null)" = "$CA_PEM" ] || {
+		mf_drop roots
+		did ca "containerd trusts the CA"
+	}
 	printf '%s\n' "$CA_PEM" | put "$ROOT$SCOPED/berth.crt" 600
 }
 
@@ -176,7 +186,7 @@ hosts_apply() {
 			$0 == "# END berth" { on = 0 }
 			!on' "$FILE"
 	fi | hosts_write
-	say "$NAMES: $HOSTS_IP in /etc/hosts"
+	did hosts "$NAMES: $HOSTS_IP in /etc/hosts"
 }
 
 apply() {
@@ -194,11 +204,14 @@ apply() {
 	*) die "TRUST is os or containerd" ;;
 	esac
 	hosts_apply
-	mapping "$NAMES $NODE_PORT" | our_file "$PORTS" 644
+	PAIRS="$NAMES $NODE_PORT"
+	[ "$(cat "$ROOT$PORTS" 2>/dev/null)" = "$(mapping "$PAIRS")" ] || did port "$NAMES: port $NODE_PORT"
+	mapping "$PAIRS" | our_file "$PORTS" 644
 	# What verify compares with; written last, so that it says that all of this is done.
 	mf_set ca-sum "$(sum "$ROOT$(ca_path)")"
-	mf_set ports "$NAMES $NODE_PORT"
-	echo "base trust=$TRUST hosts=${HOSTS_IP:-none} port=$NODE_PORT"
+	mf_set ports "$PAIRS"
+	[ -z "$DID" ] || mf_set did "$DID"
+	echo "base trust=$TRUST hosts=${HOSTS_IP:-none} port=$NODE_PORT changed=$(mf_get did)"
 }
 
 main() {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
+	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	berthremote "berth/components/remote"
@@ -54,12 +55,15 @@ type Node struct {
 
 	// Result is the line that the node reports: containerd's version, its digest and how often berth restarted it.
 	Result pulumi.StringOutput `pulumi:"result"`
+	// Recap is a line for people: Result, what the base step made and changed last, and how long the pull took.
+	Recap pulumi.StringOutput `pulumi:"recap"`
 	// Verified is the Job that pulled by plain name, for the wave behind this node to wait for. A retired node has none.
 	Verified []pulumi.Resource
 
-	name   string
-	args   *Args
-	anchor *remote.Command
+	name         string
+	args         *Args
+	anchor       *remote.Command
+	verification *batchv1.Job
 }
 
 // New puts the node's anchor into the graph. It depends on nothing and comes before all that changes the node, so that even a

@@ -50,7 +50,8 @@ func (n *Node) Provision(ctx *pulumi.Context, args *ProvisionArgs) error {
 			return fmt.Errorf("describing the verification of node %s: %w", n.args.Name, err)
 		}
 	}
-	return ctx.RegisterResourceOutputs(n, pulumi.Map{"result": n.Result})
+	n.Recap = recap(base.Stdout, n.Result, n.verification)
+	return ctx.RegisterResourceOutputs(n, pulumi.Map{"result": n.Result, "recap": n.Recap})
 }
 
 func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Command, error) {

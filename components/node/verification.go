@@ -51,7 +51,7 @@ func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, cont
 	if err != nil {
 		return err
 	}
-	n.Verified = []pulumi.Resource{job}
+	n.Verified, n.verification = []pulumi.Resource{job}, job
 	return nil
 }
 
