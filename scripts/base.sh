@@ -7,8 +7,8 @@ unlisted() {
 	SEEN=$ROOT/run/berth.bundle
 	{
 		if [ "$BUNDLE" = /etc/ssl/certs/ca-certificates.crt ]; then
-			find -L "$ROOT/usr/share/ca-certificates" "$ROOT/usr/local/share/ca-certificates" -name '*.crt' 2>/dev/null |
-				while read -r FILE; do bodies "$FILE"; done
+			# Each line with its end, which the last one of a file may lack.
+			find -L "$ROOT/usr/share/ca-certificates" "$ROOT/usr/local/share/ca-certificates" -name '*.crt' -type f -exec awk 1 {} + 2>/dev/null | bodies
 		else
 			timeout 60 trust extract --overwrite --format=pem-bundle --filter=ca-anchors --purpose=server-auth "$SEEN"
 			bodies "$SEEN"
@@ -25,14 +25,14 @@ subject() {
 check_trust() {
 	[ "$TRUST" = os ] || return 0
 	store || {
-		bad "no known trust store: install ca-certificates, or set berth:certificate.trust to containerd"
+		bad "no trust store: install ca-certificates, or set berth:certificate.trust to containerd"
 		return 0
 	}
 	[ -z "$(mf_get ca)" ] || return 0
 	[ ! -e "$ROOT$CA_FILE" ] || [ "$(cat "$ROOT$CA_FILE")" = "$CA_PEM" ] || bad "$CA_FILE is there and not from berth: move it away"
 	[ -f "$ROOT$BUNDLE" ] || return 0
 	for BODY in $(unlisted); do
-		bad "an update of the trust store would lose what is only in $BUNDLE: $(subject "$BODY"): put it as a file into ${CA_FILE%/*}, run $UPDATE"
+		bad "an update would lose what only $BUNDLE has: $(subject "$BODY"): put it as a file into ${CA_FILE%/*}, run $UPDATE"
 	done
 }
 
@@ -46,7 +46,7 @@ check_hosts() {
 	}
 	case $(lsattr -d "$FILE" 2>/dev/null | cut -d' ' -f1) in *i*) bad "/etc/hosts is immutable: chattr -i /etc/hosts" ;; esac
 	COUNT=$(grep -cx -e '# BEGIN berth' -e '# END berth' "$FILE" || :)
-	[ "$COUNT" = 0 ] || [ "$COUNT" = 2 ] || bad "/etc/hosts has half a berth block: remove the lines '# BEGIN berth' and '# END berth'"
+	[ "$COUNT" = 0 ] || [ "$COUNT" = 2 ] || bad "/etc/hosts has half a berth block: remove its lines"
 	OTHER=$(awk -v names=" $NAMES " '
 		$0 == "# BEGIN berth" { on = 1 } $0 == "# END berth" { on = 0 }
 		{ sub(/#.*/, "") }
@@ -86,7 +86,7 @@ check_config() {
 # which must not be far from the registry's: the next certificate will be new, too.
 check_registry() {
 	have openssl || {
-		say "note: without openssl the registry is first asked when containerd is fetched"
+		say "note: without openssl the registry is not asked yet"
 		return 0
 	}
 	SEEN=$ROOT/run/berth.ca
@@ -132,7 +132,7 @@ check() {
 # did WORD TEXT: WORD was changed just now. What an apply changed is told until one changes something again.
 DID=
 did() {
-	DID="$DID${DID:+,}$1"
+	DID=$DID,$1
 	say "$2"
 }
 
@@ -160,7 +160,7 @@ trust_scoped() {
 	mkdir -p "$ROOT$SCOPED"
 	[ "$(cat "$ROOT$SCOPED/berth.crt" 2>/dev/null)" = "$CA_PEM" ] || {
 		mf_drop roots
-		did ca "containerd trusts the CA"
+		did ca "trusted the CA in $SCOPED"
 	}
 	printf '%s\n' "$CA_PEM" | put "$ROOT$SCOPED/berth.crt" 600
 }
@@ -186,7 +186,7 @@ hosts_apply() {
 			$0 == "# END berth" { on = 0 }
 			!on' "$FILE"
 	fi | hosts_write
-	did hosts "$NAMES: $HOSTS_IP in /etc/hosts"
+	did hosts "$NAMES: $HOSTS_IP"
 }
 
 apply() {
@@ -195,14 +195,12 @@ apply() {
 	for HOST in $NAMES; do mf_add registry "$HOST"; done
 	# The way out without Pulumi, as the preflight has laid it out. Where it is missing, verify says so.
 	[ ! -f "$ROOT/run/berth-remove" ] || our_file /usr/local/sbin/berth-remove 700 <"$ROOT/run/berth-remove"
-	case $TRUST in
-	os)
+	if [ "$TRUST" = os ]; then
 		trust_os
 		rm -rf "$ROOT$SCOPED"
-		;;
-	containerd) trust_scoped ;;
-	*) die "TRUST is os or containerd" ;;
-	esac
+	else
+		trust_scoped
+	fi
 	hosts_apply
 	PAIRS="$NAMES $NODE_PORT"
 	[ "$(cat "$ROOT$PORTS" 2>/dev/null)" = "$(mapping "$PAIRS")" ] || did port "$NAMES: port $NODE_PORT"
@@ -210,7 +208,7 @@ apply() {
 	# What verify compares with; written last, so that it says that all of this is done.
 	mf_set ca-sum "$(sum "$ROOT$(ca_path)")"
 	mf_set ports "$PAIRS"
-	[ -z "$DID" ] || mf_set did "$DID"
+	[ -z "$DID" ] || mf_set did "${DID#,}"
 	echo "base trust=$TRUST hosts=${HOSTS_IP:-none} port=$NODE_PORT changed=$(mf_get did)"
 }
 

@@ -64,11 +64,21 @@ intact() {
 	[ "$(mf_get artifact) $(mf_get sums)" = "$DIGEST $(sum "$ROOT$BIN") $(sum "$ROOT$CTR")" ]
 }
 
-# unpack MEMBER FILE: beside FILE, from where it is also tried. The packaged binaries are never written over.
+# unpack: both programs in one go, since each reads the archive to its end.
 unpack() {
+	rm -rf "$STATE/unpacked"
+	mkdir "$STATE/unpacked"
+	tar -xzof "$STAGED" -C "$STATE/unpacked" bin/containerd bin/ctr || die "the artifact is not complete, or the disk is full"
+	place containerd "$BIN"
+	place ctr "$CTR"
+	rm -rf "$STATE/unpacked"
+}
+
+# place PROGRAM FILE: beside FILE, from where it is also tried. The packaged binaries are never written over.
+place() {
 	mf_add file "$2.new"
 	mf_add file "$2"
-	tar -xzOf "$STAGED" "$1" >"$ROOT$2.new" || die "$1 is missing in the artifact, or the disk is full"
+	mv -f "$STATE/unpacked/bin/$1" "$ROOT$2.new" || die "the disk is full"
 	chmod 755 "$ROOT$2.new"
 	label "$ROOT$2.new"
 }
@@ -81,8 +91,7 @@ prepare() {
 	FRESH=1
 	fetch
 	our_dir /usr/local/bin
-	unpack bin/containerd "$BIN"
-	unpack bin/ctr "$CTR"
+	unpack
 	mv -f "$ROOT$CTR.new" "$ROOT$CTR"
 	if [ ! -e "$ROOT$BIN" ]; then
 		mv "$ROOT$BIN.new" "$ROOT$BIN"

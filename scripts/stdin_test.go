@@ -31,7 +31,7 @@ var realistic = map[Script][]Var{
 	Base: {
 		{"OWNER", "production-eu-west/worker-node-17.example.internal"},
 		// As many names as a stack may have.
-		{"NAMES", strings.Repeat("registry.platform.example.internal ", 8)[:160]},
+		{"NAMES", "Yuan.com registry.platform.example.internal"},
 		{"NODE_PORT", "30443"},
 		{"HOSTS_IP", "10.131.82.155"},
 		{"CA_PEM", testCA},

@@ -162,7 +162,7 @@ func TestTrustDebian(t *testing.T) {
 		n.run(Anchor, "preflight", anchorVars(owner))
 		lost := cert("handwritten")
 		n.write("etc/ssl/certs/ca-certificates.crt", n.read("etc/ssl/certs/ca-certificates.crt")+lost, 0o644)
-		n.fail(Base, "apply", osTrust(Var{"CA_PEM", ca}), "handwritten", "would lose what is only in")
+		n.fail(Base, "apply", osTrust(Var{"CA_PEM", ca}), "handwritten", "would lose what only")
 		if !strings.Contains(n.read("etc/ssl/certs/ca-certificates.crt"), lost) {
 			t.Error("it is lost")
 		}
