@@ -215,7 +215,7 @@ func rollout(ctx *pulumi.Context, cfg *config.Config) node.Rollout {
 
 func provisionArgs(
 	cfg *config.Config, n *node.Node, cert *certificate.Certificate, reg *registry.Registry, build *containerd.Build,
-	publication *containerd.Publication, cluster pulumi.ProviderResource, finding node.Finding, before []pulumi.Resource,
+	publication *containerd.Publication, cluster pulumi.ProviderResource,
 ) *node.ProvisionArgs {
 	described, _ := cfg.Node(n.Name())
 	return &node.ProvisionArgs{
@@ -224,10 +224,8 @@ func provisionArgs(
 		Artifact:  containerd.ArtifactRepository,
 		Username:  cfg.Registry.Username,
 		Password:  cfg.Registry.Password,
-		Finding:   finding,
 		Registry:  reg.Served(),
 		Published: publication.Pushed,
-		Before:    before,
 		Verification: &node.VerificationArgs{
 			Namespace:  reg.Namespace,
 			PullSecret: registry.PullSecretName,

@@ -48,13 +48,19 @@ func run(ctx *pulumi.Context, look node.Look) error {
 	if err != nil {
 		return err
 	}
+	draining, err := newDraining(ctx, cfg)
+	if err != nil {
+		return err
+	}
 	drift := findings()
 	warn(ctx, nodes, drift)
 	var before []pulumi.Resource
 	for _, wave := range rollout(ctx, cfg).Waves() {
 		var verified []pulumi.Resource
 		for _, name := range wave {
-			if err := nodes[name].Provision(ctx, provisionArgs(cfg, nodes[name], cert, reg, build, publication, cluster, drift[name], before)); err != nil {
+			args := provisionArgs(cfg, nodes[name], cert, reg, build, publication, cluster)
+			args.Draining, args.Finding, args.Before = draining, drift[name], before
+			if err := nodes[name].Provision(ctx, args); err != nil {
 				return err
 			}
 			verified = append(verified, nodes[name].Verified...)

@@ -232,6 +232,51 @@ func TestShimsOutsideThePath(t *testing.T) {
 	})
 }
 
+func TestStageChangesNothingThatRuns(t *testing.T) {
+	t.Parallel()
+	eachShell(t, func(t *testing.T, n *node) {
+		digest := n.publish(containerdScript(testVersion, 0, "cri"))
+		n.run(Anchor, "preflight", anchorVars(owner))
+		n.run(Base, "apply", baseVars(owner))
+		for range 2 {
+			if got := n.run(Containerd, "stage", containerdVars(owner, digest)); got != "restart" {
+				t.Fatalf("before the first apply a stage says %q", got)
+			}
+			if n.starts() != 0 || n.running() != "/usr/bin/containerd" || n.exists("etc/systemd/system/containerd.service.d") {
+				t.Fatalf("after a stage %s runs, after %d starts", n.running(), n.starts())
+			}
+		}
+		// What was fetched needs the registry no more.
+		n.setSim("blob", "")
+		n.run(Containerd, "apply", containerdVars(owner, digest))
+		if got := n.run(Containerd, "stage", containerdVars(owner, digest, Var{"NODE_PORT", "30444"}, Var{"PULL_PASSWORD", "another"})); got != "settled" {
+			t.Errorf("for another port and password a stage says %q", got)
+		}
+		n.must(os.Remove(n.root + "/etc/systemd/system/containerd.service.d/zz-berth.conf"))
+		if got := n.run(Containerd, "stage", containerdVars(owner, digest)); got != "restart" {
+			t.Errorf("without the drop-in a stage says %q", got)
+		}
+		if n.starts() != 1 {
+			t.Errorf("containerd started %d times", n.starts())
+		}
+	})
+	eachShell(t, func(t *testing.T, n *node) {
+		digest := n.publish("#!/bin/sh\nexit 3\n")
+		n.run(Anchor, "preflight", anchorVars(owner))
+		n.run(Base, "apply", baseVars(owner))
+		n.fail(Containerd, "stage", containerdVars(owner, digest), "does not run on this node")
+	})
+	eachShell(t, func(t *testing.T, n *node) {
+		before := n.snapshot()
+		digest := n.publish(containerdScript(testVersion, 0, "cri"))
+		n.run(Anchor, "preflight", anchorVars(owner))
+		n.run(Base, "apply", baseVars(owner))
+		n.run(Containerd, "stage", containerdVars(owner, digest))
+		n.run(Anchor, "remove", anchorVars(owner))
+		n.same(before)
+	})
+}
+
 func TestBaseTellsWhatItChangedLast(t *testing.T) {
 	t.Parallel()
 	eachShell(t, func(t *testing.T, n *node) {

@@ -227,8 +227,9 @@ link_ctr() {
 	ln -sf "$CTR" "$ROOT$LINK.berth-tmp" && mv -f "$ROOT$LINK.berth-tmp" "$ROOT$LINK"
 }
 
-apply() {
-	claim "containerd apply"
+# begin VERB: all that comes before the switch. Nothing that runs is changed.
+begin() {
+	claim "containerd $1"
 	facts
 	WRONG=$(unit_problems)
 	[ -z "$WRONG" ] || die "containerd cannot be switched on this node: $WRONG"
@@ -238,6 +239,21 @@ apply() {
 	[ "$(sum "$CA")" = "$CA_SHA256" ] || die "the CA on this node is not the one to be used: apply base first"
 	ROOTS="$TRUST $CA_SHA256"
 	prepare
+}
+
+# stage: what an apply does while the pods are still there. Says whether it will restart containerd.
+stage() {
+	begin stage
+	if settled; then
+		echo settled
+	else
+		try_run
+		echo restart
+	fi
+}
+
+apply() {
+	begin apply
 	settled || switch_in_unit
 	tidy
 	echo "containerd=$VERSION digest=$DIGEST restarts=$(mf_get restarts)"
@@ -245,9 +261,10 @@ apply() {
 
 main() {
 	case ${1-} in
+	stage) stage ;;
 	apply) apply ;;
 	switch) switch ;;
-	*) die "usage: apply" ;;
+	*) die "usage: stage | apply" ;;
 	esac
 }
 main "$@" </dev/null

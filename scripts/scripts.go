@@ -33,7 +33,8 @@ const (
 	// Variables: OWNER, NAMES (of the registry, with blanks between), NODE_PORT, HOSTS_IP (empty for no hosts entry),
 	// CA_PEM, TRUST (os or containerd).
 	Base Script = "base"
-	// Containerd fetches the patched containerd and switches the node to it (verb apply).
+	// Containerd fetches the patched containerd and switches the node to it (verb apply). Verb stage does what can be done
+	// before that and changes nothing that runs; its stdout is "restart" or "settled", which is what apply will do.
 	// Variables: OWNER, VERSION, DIGEST, ARTIFACT, REGISTRY_HOST, NODE_PORT, NODE_IP, PULL_USER, PULL_PASSWORD,
 	// CA_PEM, TRUST, ALLOW (of which gpu counts).
 	Containerd Script = "containerd"

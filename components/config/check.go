@@ -29,6 +29,7 @@ func (c *checker) check(ctx context.Context) {
 	c.checkKubernetes(c.root.child("kubernetes"))
 	c.checkSSH(ctx, c.root.child("ssh"))
 	c.checkRollout(c.root.child("rollout"))
+	c.checkDrain(c.root.child("drain"))
 	c.checkNodes(c.root.child("nodes"))
 }
 

@@ -20,6 +20,7 @@ type Config struct {
 	Kubernetes  Kubernetes  `key:"kubernetes"`
 	SSH         SSH         `key:"ssh"`
 	Rollout     Rollout     `key:"rollout"`
+	Drain       Drain       `key:"drain"`
 	Drift       Drift       `key:"drift"`
 	Nodes       []Node      `key:"nodes" example:"nodes: [{name: worker1, address: 10.0.0.12, hostKey: ssh-ed25519 AAAA…}]"`
 }
@@ -137,6 +138,21 @@ type Rollout struct {
 	Batch string `key:"batch" default:"25%" number:"yes" example:"batch: 25%"`
 }
 
+// Drain is what happens to the pods of a node before its containerd is restarted, in the terms of kubectl drain.
+type Drain struct {
+	// Whether a node is cordoned and drained before its containerd is restarted, and uncordoned after it. Pods outlive a
+	// restart of containerd; this is for those that must not be there.
+	Enabled bool `key:"enabled" default:"false" example:"enabled: true"`
+	// How long the pods of a node may take to leave, as 90s or 5m. After that the node is left as it was, and the rollout stops.
+	Timeout string `key:"timeout" default:"5m" example:"timeout: 5m"`
+	// How long a pod may take to end, as 30s or 2m.
+	GracePeriod string `key:"gracePeriod" computed:"what each pod says" example:"gracePeriod: 30s"`
+	// Whether pods without a controller, which nobody makes anew, are evicted too; else they stop the drain before it begins.
+	Force bool `key:"force" default:"false" example:"force: true"`
+	// Whether pods with emptyDir volumes are evicted too, whose data is lost; else they stop the drain before it begins.
+	DeleteEmptyDirData bool `key:"deleteEmptyDirData" default:"false" example:"deleteEmptyDirData: true"`
+}
+
 // Drift is the look at the nodes in front of every plan.
 type Drift struct {
 	// Whether preview and up compare each node, over SSH and without changing it, with what was installed there, and plan the repair of what differs.
@@ -163,8 +179,8 @@ type Node struct {
 	Arch string `key:"arch" default:"amd64" values:"amd64,arm64" example:"arch: amd64"`
 	// Whether it is a control-plane node: these are switched one at a time, after the others.
 	ControlPlane bool `key:"controlPlane" default:"false" example:"controlPlane: true"`
-	// Whether systemd may be reloaded although the node has NVIDIA GPUs, which takes them from running pods: drain the node
-	// before each change of its containerd.
+	// Whether systemd may be reloaded although the node has NVIDIA GPUs, which takes them from running pods: set drain.enabled,
+	// or drain the node before each change of its containerd.
 	ReloadWithGPU bool `key:"reloadWithGPU" default:"false" example:"reloadWithGPU: true"`
 	// SSH user on this node.
 	User string `key:"user" computed:"ssh.user" example:"user: root"`

@@ -15,14 +15,16 @@ type ProgramArgs struct {
 	Package string
 	// Summary is what previews and errors show; the program does not read it. Never a secret.
 	Summary string
+	// Delete is the summary of what the program does when the resource goes, with the input of its last run; empty is nothing.
+	Delete string
 	// Input becomes JSON on the program's stdin, a map or a struct of inputs. A changed input runs the program again.
 	Input pulumi.Input
 	// Secret says that the input holds a secret: the output is not shown while it runs and is encrypted in the state.
 	Secret bool
 }
 
-// NewProgram runs a Go program with the operator's Go. What it prints on stdout is the resource's stdout; nothing is undone when
-// the resource goes. A command of its own instead of a shell line works on Windows too, and needs no quoting.
+// NewProgram runs a Go program with the operator's Go. What it prints on stdout is the resource's stdout. A command of its own
+// instead of a shell line works on Windows too, and needs no quoting.
 func NewProgram(ctx *pulumi.Context, name string, args *ProgramArgs, opts ...pulumi.ResourceOption) (*local.Command, error) {
 	stdin := pulumi.ToOutput(args.Input).ApplyT(func(v any) (string, error) {
 		text, err := json.Marshal(v)
@@ -37,11 +39,15 @@ func NewProgram(ctx *pulumi.Context, name string, args *ProgramArgs, opts ...pul
 		stdin = pulumi.ToSecret(stdin).(pulumi.StringOutput)
 		opts = append(opts, pulumi.AdditionalSecretOutputs([]string{"stdin", "stdout", "stderr"}))
 	}
-	return local.NewCommand(ctx, name, &local.CommandArgs{
+	command := &local.CommandArgs{
 		Interpreter:            pulumi.ToStringArray([]string{"go", "run", args.Package}),
 		Create:                 pulumi.String(args.Summary),
 		Stdin:                  stdin,
 		Logging:                logging,
 		AddPreviousOutputInEnv: pulumi.Bool(false),
-	}, opts...)
+	}
+	if args.Delete != "" {
+		command.Delete = pulumi.String(args.Delete)
+	}
+	return local.NewCommand(ctx, name, command, opts...)
 }

@@ -29,6 +29,8 @@ type ProvisionArgs struct {
 	Published pulumi.Resource
 	// Before are the verifications of the wave in front: containerd is switched only when they passed.
 	Before []pulumi.Resource
+	// Draining is how the pods leave the node before its containerd is restarted.
+	Draining Draining
 	// Verification describes the pull that proves the node.
 	Verification *VerificationArgs
 }
@@ -88,6 +90,10 @@ func (n *Node) addContainerd(ctx *pulumi.Context, args *ProvisionArgs, base pulu
 			{Name: "ALLOW", Value: strings.Join(n.args.allowGPU(), "")},
 		}
 	})
+	draining, err := n.drained(ctx, args.Draining)
+	if err != nil {
+		return nil, err
+	}
 	after := append([]pulumi.Resource{n.anchor, base, args.Published}, args.Before...)
 	return berthremote.NewCommand(ctx, n.name+"-containerd", &berthremote.CommandArgs{
 		Connection: n.args.Connection,
@@ -95,7 +101,7 @@ func (n *Node) addContainerd(ctx *pulumi.Context, args *ProvisionArgs, base pulu
 		Repair:     args.Finding.repair(stepContainerd),
 		Stdin:      pulumi.ToSecret(stdin).(pulumi.StringOutput),
 		Secret:     true,
-	}, n.options(pulumi.DependsOn(after))...)
+	}, n.options(append(draining, pulumi.DependsOn(after))...)...)
 }
 
 // values are inputs of a script that come from other resources.

@@ -163,9 +163,10 @@ func (r *Registry) metadata(name string) *metav1.ObjectMetaArgs {
 	return &metav1.ObjectMetaArgs{Name: pulumi.String(name), Namespace: r.Namespace, Labels: labels()}
 }
 
-func labels() pulumi.StringMap {
-	return pulumi.StringMap{"app": pulumi.String(appName)}
-}
+// Labels are those of the registry's pod, among others.
+func Labels() map[string]string { return map[string]string{"app": appName} }
+
+func labels() pulumi.StringMap { return pulumi.ToStringMap(Labels()) }
 
 // digest is a short fingerprint of texts, for annotations and names; of a secret it tells nothing useful.
 func digest(texts ...string) string {

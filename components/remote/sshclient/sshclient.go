@@ -81,7 +81,7 @@ func Dial(ctx context.Context, target Target, timeout time.Duration) (*Client, e
 }
 
 // Run runs a command with a text on its stdin and returns what it printed, at most 64 KB of it. It fails where the command
-// fails, with the last line that the command said, and at the latest when ctx ends; the connection is of no use then.
+// fails, with a CommandError, and at the latest when ctx ends; the connection is of no use then.
 func (c *Client) Run(ctx context.Context, command, stdin string) (string, error) {
 	session, err := c.NewSession()
 	if err != nil {
@@ -95,10 +95,8 @@ func (c *Client) Run(ctx context.Context, command, stdin string) (string, error)
 	switch err := session.Run(command); {
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("running a command by SSH: %w", context.Cause(ctx))
-	case err != nil && stderr.lastLine() != "":
-		return "", fmt.Errorf("running a command by SSH: %w: %s", err, stderr.lastLine())
 	case err != nil:
-		return "", fmt.Errorf("running a command by SSH: %w", err)
+		return "", &CommandError{Stderr: stderr.kept.String(), cause: err, lastLine: stderr.lastLine()}
 	}
 	return stdout.kept.String(), nil
 }

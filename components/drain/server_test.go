@@ -1,0 +1,177 @@
+package drain
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// server is as much of an API server as a drain asks: Nodes that are patched, Pods that are listed and evicted.
+type server struct {
+	t    *testing.T
+	url  string
+	mu   sync.Mutex
+	node corev1.Node
+	pods []corev1.Pod
+	// refused says for a pod why it may not be evicted now; "" lets it go.
+	refused func(pod string) string
+	// lingering pods stay when they are evicted.
+	lingering bool
+	// conflicts is how many patches meet a change that came before.
+	conflicts int
+	evictions []policyv1.Eviction
+	patches   int
+}
+
+func newServer(t *testing.T, pods ...corev1.Pod) *server {
+	t.Helper()
+	s := &server{t: t, pods: pods, refused: func(string) string { return "" }}
+	s.node = corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker1", UID: "uid-worker1", ResourceVersion: "1"}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/v1/nodes", func(w http.ResponseWriter, _ *http.Request) {
+		s.answer(w, corev1.NodeList{Items: []corev1.Node{s.node}})
+	})
+	mux.HandleFunc("GET /api/v1/nodes/worker1", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, s.node) })
+	mux.HandleFunc("PATCH /api/v1/nodes/worker1", s.patch)
+	mux.HandleFunc("GET /api/v1/pods", func(w http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, "spec.nodeName=worker1", r.URL.Query().Get("fieldSelector"))
+		s.answer(w, corev1.PodList{Items: s.pods})
+	})
+	mux.HandleFunc("POST /api/v1/namespaces/{namespace}/pods/{name}/eviction", s.evict)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, r.Method+" "+r.URL.Path+" is not there")
+	})
+	served := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(served.Close)
+	s.url = served.URL
+	return s
+}
+
+func (s *server) answer(w http.ResponseWriter, object any) {
+	w.Header().Set("Content-Type", "application/json")
+	assert.NoError(s.t, json.NewEncoder(w).Encode(object))
+}
+
+func (s *server) refuse(w http.ResponseWriter, code int, why metav1.StatusReason, message string, causes ...metav1.StatusCause) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	assert.NoError(s.t, json.NewEncoder(w).Encode(metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: why,
+		Message: message, Details: &metav1.StatusDetails{Causes: causes},
+	}))
+}
+
+func (s *server) patch(w http.ResponseWriter, r *http.Request) {
+	var change struct {
+		Metadata struct {
+			ResourceVersion string             `json:"resourceVersion"`
+			UID             types.UID          `json:"uid"`
+			Annotations     map[string]*string `json:"annotations"`
+		} `json:"metadata"`
+		Spec struct {
+			Unschedulable *bool `json:"unschedulable"`
+		} `json:"spec"`
+	}
+	assert.Equal(s.t, "application/merge-patch+json", r.Header.Get("Content-Type"))
+	assert.NoError(s.t, json.NewDecoder(r.Body).Decode(&change))
+	if s.conflicts > 0 {
+		s.conflicts--
+		s.node.ResourceVersion += "0"
+	}
+	if change.Metadata.ResourceVersion != s.node.ResourceVersion || change.Metadata.UID != s.node.UID {
+		s.refuse(w, http.StatusConflict, metav1.StatusReasonConflict, "the object has been modified")
+		return
+	}
+	s.patches++
+	s.node.ResourceVersion += "1"
+	s.node.Spec.Unschedulable = change.Spec.Unschedulable != nil && *change.Spec.Unschedulable
+	for key, value := range change.Metadata.Annotations {
+		if value == nil {
+			delete(s.node.Annotations, key)
+			continue
+		}
+		metav1.SetMetaDataAnnotation(&s.node.ObjectMeta, key, *value)
+	}
+	s.answer(w, s.node)
+}
+
+func (s *server) evict(w http.ResponseWriter, r *http.Request) {
+	var eviction policyv1.Eviction
+	assert.NoError(s.t, json.NewDecoder(r.Body).Decode(&eviction))
+	i := slices.IndexFunc(s.pods, func(p corev1.Pod) bool { return name(&p) == r.PathValue("namespace")+"/"+r.PathValue("name") })
+	if i < 0 {
+		s.refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "no such pod")
+		return
+	}
+	if why := s.refused(name(&s.pods[i])); why != "" {
+		s.refuse(w, http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests,
+			"Cannot evict pod as it would violate the pod's disruption budget.", metav1.StatusCause{Message: why})
+		return
+	}
+	s.evictions = append(s.evictions, eviction)
+	if s.lingering {
+		now := metav1.Now()
+		s.pods[i].DeletionTimestamp = &now
+	} else {
+		s.pods = slices.Delete(s.pods, i, i+1)
+	}
+	w.WriteHeader(http.StatusCreated)
+	s.answer(w, metav1.Status{Status: metav1.StatusSuccess})
+}
+
+// cordoned says whether the node is, and by whom.
+func (s *server) cordoned() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.TrimSpace(fmt.Sprintf("%t %s", s.node.Spec.Unschedulable, s.node.Annotations[Annotation]))
+}
+
+func (s *server) drainer(options Options) *Drainer {
+	s.t.Helper()
+	if options.Timeout == 0 {
+		options.Timeout = time.Minute
+	}
+	kubeconfig := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"other",
+"contexts":[{"name":"other","context":{"cluster":"no","user":"u"}},{"name":"test","context":{"cluster":"c","user":"u"}}],
+"clusters":[{"name":"c","cluster":{"server":%q}},{"name":"no","cluster":{"server":"http://127.0.0.1:1"}}],"users":[{"name":"u","user":{}}]}`, s.url)
+	d, err := New(Cluster{Kubeconfig: kubeconfig, Context: "test"}, options)
+	require.NoError(s.t, err)
+	d.run, d.pause = "RUN", time.Millisecond
+	return d
+}
+
+// pod makes a pod of a ReplicaSet, changed by edits.
+func pod(name string, edits ...func(*corev1.Pod)) corev1.Pod {
+	yes := true
+	p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Namespace: "default", UID: types.UID("uid-" + name),
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "rs", Controller: &yes}},
+	}}
+	for _, edit := range edits {
+		edit(&p)
+	}
+	return p
+}
+
+func bare(p *corev1.Pod) { p.OwnerReferences = nil }
+
+func scratch(p *corev1.Pod) {
+	p.Spec.Volumes = []corev1.Volume{{Name: "s", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+}
