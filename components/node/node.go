@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
-	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	berthremote "berth/components/remote"
@@ -60,10 +59,9 @@ type Node struct {
 	// Verified is the Job that pulled by plain name, for the wave behind this node to wait for. A retired node has none.
 	Verified []pulumi.Resource
 
-	name         string
-	args         *Args
-	anchor       *remote.Command
-	verification *batchv1.Job
+	name   string
+	args   *Args
+	anchor *remote.Command
 }
 
 // New puts the node's anchor into the graph. It depends on nothing and comes before all that changes the node, so that even a

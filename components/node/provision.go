@@ -47,12 +47,15 @@ func (n *Node) Provision(ctx *pulumi.Context, args *ProvisionArgs) error {
 	}
 	// The line holds no secret; the command's output is treated as one because its input holds the password.
 	n.Result = pulumi.Unsecret(containerd.Stdout).(pulumi.StringOutput)
+	n.Recap = pulumi.String("retired").ToStringOutput()
 	if !n.args.Retired {
-		if err := n.addVerification(ctx, args.Verification, containerd); err != nil {
+		job, err := n.addVerification(ctx, args.Verification, containerd)
+		if err != nil {
 			return fmt.Errorf("describing the verification of node %s: %w", n.args.Name, err)
 		}
+		n.Verified = []pulumi.Resource{job}
+		n.Recap = recap(base.Stdout, n.Result, job)
 	}
-	n.Recap = recap(base.Stdout, n.Result, n.verification)
 	return ctx.RegisterResourceOutputs(n, pulumi.Map{"result": n.Result, "recap": n.Recap})
 }
 

@@ -24,7 +24,7 @@ type VerificationArgs struct {
 
 // addVerification pulls through the kubelet by each plain name. It runs again whenever the node, the certificate, the port or the
 // credentials changed, and a Job that failed is replaced by the next up.
-func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, containerd pulumi.Resource) error {
+func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, containerd pulumi.Resource) (*batchv1.Job, error) {
 	opts := append([]pulumi.ResourceOption{
 		pulumi.DependsOn([]pulumi.Resource{containerd}),
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "3m", Update: "3m", Delete: "2m"}),
@@ -49,10 +49,9 @@ func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, cont
 		},
 	}, n.options(opts...)...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	n.Verified, n.verification = []pulumi.Resource{job}, job
-	return nil
+	return job, nil
 }
 
 func (n *Node) verificationPod(args *VerificationArgs) *corev1.PodSpecArgs {
