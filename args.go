@@ -36,10 +36,16 @@ func clusterArgs(cfg *config.Config) *kubernetes.ProviderArgs {
 	return args
 }
 
-func connection(cfg *config.Config, n config.Node) remote.Connection {
-	return remote.Connection{
-		Host: n.Address, Port: n.Port, User: n.User, HostKey: n.HostKey, PrivateKey: cfg.SSH.PrivateKey,
+func connection(n config.Node) remote.Connection {
+	c := remote.Connection{
+		Host: n.Address, Port: n.Port, User: n.User, HostKey: n.HostKey, PrivateKey: n.PrivateKey, Password: n.Password,
 	}
+	if b := n.Bastion; b != nil {
+		c.Bastion = &remote.Connection{
+			Host: b.Address, Port: b.Port, User: b.User, HostKey: b.HostKey, PrivateKey: b.PrivateKey, Password: b.Password,
+		}
+	}
+	return c
 }
 
 func owner(ctx *pulumi.Context, nodeName string) string {
@@ -53,7 +59,7 @@ func newNodes(ctx *pulumi.Context, cfg *config.Config) (map[string]*node.Node, e
 			Name:          n.Name,
 			Arch:          n.Arch,
 			Owner:         owner(ctx, n.Name),
-			Connection:    connection(cfg, n),
+			Connection:    connection(n),
 			InternalIP:    n.InternalIP,
 			HostsIP:       cfg.HostsIP(n),
 			RegistryHost:  cfg.Registry.Host,
@@ -91,7 +97,7 @@ func lookAtNodes(ctx *pulumi.Context, cfg *config.Config, look node.Look) func()
 	}
 	var targets []node.Target
 	for _, n := range cfg.ActiveNodes() {
-		targets = append(targets, node.Target{Name: n.Name, Owner: owner(ctx, n.Name), Connection: connection(cfg, n)})
+		targets = append(targets, node.Target{Name: n.Name, Owner: owner(ctx, n.Name), Connection: connection(n)})
 	}
 	return look(ctx.Context(), targets)
 }
@@ -128,7 +134,7 @@ func certificateArgs(cfg *config.Config, nodes map[string]*node.Node) *certifica
 		ValidityDays: cfg.Certificate.ValidityDays,
 		DNSNames:     cfg.DNSNames(),
 		IPAddresses:  cfg.IPAddresses(),
-		Signer:       connection(cfg, cfg.SigningNode()),
+		Signer:       connection(cfg.SigningNode()),
 		After:        anchor(nodes, cfg.Certificate.SigningNode),
 		Generation:   cfg.Certificate.Generation,
 	}
@@ -142,7 +148,7 @@ func registryArgs(
 		NodePort:    cfg.Registry.NodePort,
 		Namespace:   cfg.Registry.Namespace,
 		Node:        cfg.Registry.Node,
-		Connection:  connection(cfg, cfg.RegistryNode()),
+		Connection:  connection(cfg.RegistryNode()),
 		After:       anchor(nodes, cfg.Registry.Node),
 		Owner:       owner(ctx, cfg.Registry.Node),
 		Image:       cfg.Registry.Image,
@@ -184,9 +190,7 @@ func publicationArgs(
 			Password: cfg.Registry.Password,
 			Address:  gate.InternalIP,
 		},
-		SSH: containerd.SSHTarget{
-			Host: gate.Address, Port: gate.Port, User: gate.User, PrivateKey: cfg.SSH.PrivateKey, HostKey: gate.HostKey,
-		},
+		SSH:     connection(gate),
 		CA:      cert.CA,
 		After:   reg.Served(),
 		Build:   build,

@@ -28,6 +28,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"berth/components/node"
+	"berth/components/remote"
 	"berth/internal/graphtest"
 )
 
@@ -152,6 +153,103 @@ func TestNoSecretStandsPlain(t *testing.T) {
 	}
 }
 
+// everyWayIn changes a stack so that its nodes are reached in every way there is, master1 with the registry through the bastion.
+func everyWayIn(t *testing.T, c stack) {
+	t.Helper()
+	bastion := nodeConfig(t, "", 1)
+	delete(bastion, "name")
+	bastion["user"], bastion["password"] = "jump", "bastion-words"
+	c["ssh"].(map[string]any)["bastion"] = bastion
+	nodes := c["nodes"].([]any)
+	own := nodes[1].(map[string]any)
+	own["user"], own["password"], own["port"] = "ops", "worker-words", 2222
+	nodes[2].(map[string]any)["bastion"] = map[string]any{}
+}
+
+func TestEveryWayIn(t *testing.T) {
+	t.Parallel()
+	g := up(t, func(c stack) { everyWayIn(t, c) })
+	for _, step := range []string{"anchor", "base", "containerd"} {
+		master1, worker1, worker2 := g.Get("node-master1-"+step), g.Get("node-worker1-"+step), g.Get("node-worker2-"+step)
+		for _, r := range []graphtest.Resource{master1, worker1} {
+			assert.Equal(t, "10.0.0.1", r.Input("connection", "proxy", "host").StringValue(), r.Name)
+			assert.Equal(t, "jump", r.Input("connection", "proxy", "user").StringValue(), r.Name)
+			assert.Equal(t, "bastion-words", r.Input("connection", "proxy", "password").StringValue(), r.Name)
+			assert.True(t, strings.HasPrefix(r.Input("connection", "proxy", "hostKey").StringValue(), "ssh-ed25519 "), "the bastion's key is pinned")
+			assert.Positive(t, r.Input("connection", "proxy", "dialErrorLimit").NumberValue(), r.Name)
+		}
+		assert.Contains(t, master1.Input("connection", "privateKey").StringValue(), "PRIVATE KEY")
+		assert.True(t, master1.Input("connection", "password").IsNull())
+		assert.Equal(t, "worker-words", worker1.Input("connection", "password").StringValue())
+		assert.True(t, worker1.Input("connection", "privateKey").IsNull(), "a login of its own is the whole login")
+		assert.InDelta(t, 2222, worker1.Input("connection", "port").NumberValue(), 0)
+		assert.True(t, worker2.Input("connection", "proxy").IsNull(), "an empty map is no bastion")
+		assert.True(t, strings.HasPrefix(worker1.Input("create").StringValue(), "sudo -n "))
+	}
+	var request struct {
+		SSH remote.Connection `json:"ssh"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(g.Get("publication-push").Input("stdin").StringValue()), &request))
+	require.NotNil(t, request.SSH.Bastion, "the registry is published to through the bastion of its node")
+	assert.Equal(t, "bastion-words", request.SSH.Bastion.Password)
+	for _, r := range slices.Concat(g.OfType("command:remote:Command"), g.OfType("command:local:Command")) {
+		assertNotPlain(t, r)
+	}
+}
+
+func TestTheLookGoesEveryWayIn(t *testing.T) {
+	t.Parallel()
+	var looked []node.Target
+	look := func(_ context.Context, targets []node.Target) func() map[string]node.Finding {
+		looked = targets
+		return func() map[string]node.Finding { return nil }
+	}
+	upAfter(t, look, func(c stack) { everyWayIn(t, c) })
+	require.Len(t, looked, 3)
+	assert.Equal(t, "jump", looked[0].Connection.Bastion.User)
+	assert.Equal(t, "worker-words", looked[1].Connection.Password)
+	assert.Nil(t, looked[2].Connection.Bastion)
+}
+
+// Another key, password or bastion is an update in place of what dials, and of nothing else.
+func TestALoginChangesInPlace(t *testing.T) {
+	t.Parallel()
+	var nodes any
+	archive := filepath.Join(t.TempDir(), "registry.tar")
+	require.NoError(t, os.WriteFile(archive, []byte("an archive"), 0o600))
+	before := up(t, func(c stack) {
+		nodes = c["nodes"]
+		c["registry"].(map[string]any)["imageArchive"] = archive
+	})
+	after := up(t, func(c stack) {
+		c["nodes"] = nodes
+		c["registry"].(map[string]any)["imageArchive"] = archive
+		everyWayIn(t, c)
+		delete(nodes.([]any)[1].(map[string]any), "user") // which stands in the command line
+		delete(nodes.([]any)[1].(map[string]any), "port")
+	})
+	dialling := map[string]resource.PropertyKey{
+		"command:remote:Command": "connection", "command:remote:CopyToRemote": "connection", "command:local:Command": "stdin",
+	}
+	changed := 0
+	require.ElementsMatch(t, before.Names(), after.Names())
+	for _, token := range []string{
+		"command:remote:Command", "command:remote:CopyToRemote", "command:local:Command", "kubernetes:batch/v1:Job", "kubernetes:apps/v1:Deployment",
+	} {
+		for _, r := range before.OfType(token) {
+			one, other := r.Inputs.Copy(), after.Get(r.Name).Inputs.Copy()
+			if key := dialling[token]; key != "" && !one[key].DeepEquals(other[key]) {
+				changed++
+				delete(one, key)
+				delete(other, key)
+			}
+			assert.True(t, one.DeepEquals(other), r.Name)
+			assert.Equal(t, r.Request.GetReplaceOnChanges(), after.Get(r.Name).Request.GetReplaceOnChanges(), r.Name)
+		}
+	}
+	assert.Equal(t, 3*3+2+1, changed, "three steps a node, upload and import of the registry's image, and the publication")
+}
+
 func TestThePreflightKnowsTheVersion(t *testing.T) {
 	t.Parallel()
 	stdin := func(g *graphtest.Graph, name string) string { return g.Get(name).Input("stdin").StringValue() }
@@ -267,7 +365,7 @@ func assertNotPlain(t *testing.T, r graphtest.Resource) {
 	walk = func(path string, v resource.PropertyValue) {
 		switch {
 		case v.IsString():
-			for _, secret := range []string{password, "PRIVATE KEY", "client-key-data"} {
+			for _, secret := range []string{password, "PRIVATE KEY", "client-key-data", "bastion-words", "worker-words"} {
 				assert.NotContains(t, v.StringValue(), secret, "%s %s", r.Name, path)
 			}
 		case v.IsArray():

@@ -121,11 +121,36 @@ type SSH struct {
 	// User on the nodes: root, or one with sudo that asks for no password.
 	User string `key:"user" default:"root" example:"user: root"`
 	// Port of sshd on the nodes, 1-65535.
-	Port int `key:"port" default:"22" range:"1-65535" example:"port: 22"`
-	// Private key without a passphrase. Secret, held here as plain text ending in one line feed: wrap it with pulumi.ToSecret.
-	PrivateKey string `key:"privateKey" secret:"true" computed:"none; needed unless agent: true" example:"pulumi config set --secret --path berth:ssh.privateKey <key"` //nolint:lll // a tag cannot be broken
-	// Whether the keys come from the agent of $SSH_AUTH_SOCK instead of privateKey.
+	Port  int `key:"port" default:"22" range:"1-65535" example:"port: 22"`
+	Login `computed:"none; a key, a password or the agent is needed"`
+	// Server that nodes are reached through; none where they are dialled directly.
+	Bastion *Bastion `key:"bastion" example:"bastion: {address: 203.0.113.7, hostKey: ssh-ed25519 AAAA…}"`
+}
+
+// Login is what opens an SSH server. Key and password are offered both where both are given.
+type Login struct {
+	// Private key in OpenSSH or PEM form. Secret, held here as plain text without its passphrase and ending in one line feed:
+	// wrap it with pulumi.ToSecret.
+	PrivateKey string `key:"privateKey" secret:"true" example:"pulumi config set --secret --path berth:… <key"`
+	// Passphrase of privateKey. Secret, empty here: Load opens the key with it.
+	Passphrase string `key:"passphrase" secret:"true" example:"pulumi config set --secret --path berth:…"`
+	// Password to log in with; sudo is not given it. Secret, held here as plain text: wrap it with pulumi.ToSecret.
+	Password string `key:"password" secret:"true" example:"pulumi config set --secret --path berth:…"`
+	// Whether the key comes from the agent of $SSH_AUTH_SOCK instead of privateKey.
 	Agent bool `key:"agent" default:"false" example:"agent: true"`
+}
+
+// Bastion is an SSH server on the way to nodes.
+type Bastion struct {
+	// Address that SSH dials: an IP address or a DNS name.
+	Address string `key:"address" required:"true" example:"address: 203.0.113.7"`
+	// Public SSH host key, ed25519 or ecdsa, as one authorized_keys line. The comment is dropped.
+	HostKey string `key:"hostKey" required:"true" example:"hostKey: ssh-ed25519 AAAA…"`
+	// User on it. It needs no rights but to forward ports.
+	User string `key:"user" computed:"ssh.user" example:"user: jump"`
+	// Port of its sshd, 1-65535.
+	Port  int `key:"port" default:"22" range:"1-65535" example:"port: 22"`
+	Login `computed:"the key or the agent of ssh, never its password"`
 }
 
 // Rollout is the order in which nodes switch to another containerd. A wave starts when every node of the one before has
@@ -185,7 +210,10 @@ type Node struct {
 	// SSH user on this node.
 	User string `key:"user" computed:"ssh.user" example:"user: root"`
 	// SSH port of this node, 1-65535.
-	Port int `key:"port" computed:"ssh.port" range:"1-65535" example:"port: 22"`
+	Port  int `key:"port" computed:"ssh.port" range:"1-65535" example:"port: 22"`
+	Login `computed:"all of the login of ssh, unless the node has a key, a password or the agent of its own"`
+	// Bastion of this node. An empty map, bastion: {}, is none; what it lacks comes from ssh, and nothing from ssh.bastion.
+	Bastion *Bastion `key:"bastion" computed:"ssh.bastion" example:"bastion: {}"`
 	// Upstream containerd version for this node, x.y.z in quotes: a cluster may hold nodes of several lines.
 	ContainerdVersion string `key:"containerdVersion" computed:"containerd.version" example:"containerdVersion: \"1.6.38\""`
 	// Whether the node is dead or gone: nothing is run on it any more, and it can be taken out of the list afterwards.

@@ -38,12 +38,10 @@ func parseJSON(text string) any {
 }
 
 func decodeStruct(p *place, values map[string]any, target reflect.Value, m *mistakes) {
-	known := make([]string, 0, target.NumField())
-	for i := range target.NumField() {
-		field := target.Type().Field(i)
+	known := keys(target.Type())
+	for _, field := range fields(target.Type()) {
 		key := field.Tag.Get("key")
-		known = append(known, key)
-		decodeField(p.child(key), values[key], field.Tag, target.Field(i), m)
+		decodeField(p.child(key), values[key], field.Tag, target.FieldByIndex(field.Index), m)
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if !slices.Contains(known, key) {
@@ -72,6 +70,8 @@ func decodeField(p *place, raw any, tag reflect.StructTag, target reflect.Value,
 		raw = nil
 	}
 	switch target.Kind() { //nolint:exhaustive // the kinds that the schema has
+	case reflect.Pointer:
+		decodeOptional(p, raw, target, m)
 	case reflect.Struct:
 		values, ok := raw.(map[string]any)
 		if raw != nil && !ok {
@@ -85,14 +85,25 @@ func decodeField(p *place, raw any, tag reflect.StructTag, target reflect.Value,
 		decodeScalar(p, raw, tag, target, m)
 	}
 	if raw == nil && tag.Get("required") != "" {
-		m.add(p, "is missing; %s", remedy(tag))
+		m.add(p, "is missing; %s", remedy(p, tag))
+	}
+}
+
+// decodeOptional sets a pointer to a struct. An empty map is not nothing: it takes away what would else be inherited.
+func decodeOptional(p *place, raw any, target reflect.Value, m *mistakes) {
+	if raw == nil {
+		return
+	}
+	target.Set(reflect.New(target.Type().Elem()))
+	if values, ok := raw.(map[string]any); !ok || len(values) > 0 {
+		decodeField(p, raw, "", target.Elem(), m)
 	}
 }
 
 func decodeList(p *place, raw any, tag reflect.StructTag, target reflect.Value, m *mistakes) {
 	items, ok := raw.([]any)
 	if raw != nil && !ok {
-		m.add(p, "is %s, not a list; %s", kind(raw), remedy(tag))
+		m.add(p, "is %s, not a list; %s", kind(raw), remedy(p, tag))
 		return
 	}
 	for i, item := range items {
@@ -118,7 +129,7 @@ func decodeScalar(p *place, raw any, tag reflect.StructTag, target reflect.Value
 		case bool:
 			target.SetBool(b)
 		default:
-			m.add(p, "is %s, not true or false; %s (true and false stand without quotes)", kind(raw), remedy(tag))
+			m.add(p, "is %s, not true or false; %s (true and false stand without quotes)", kind(raw), remedy(p, tag))
 		}
 	}
 }
@@ -128,7 +139,7 @@ func decodeString(p *place, raw any, tag reflect.StructTag, target reflect.Value
 	case nil:
 	case string:
 		if values := tag.Get("values"); values != "" && !slices.Contains(strings.Split(values, ","), s) {
-			m.add(p, "%s is not one of %s; %s", show(s), strings.ReplaceAll(values, ",", ", "), remedy(tag))
+			m.add(p, "%s is not one of %s; %s", show(s), strings.ReplaceAll(values, ",", ", "), remedy(p, tag))
 			return
 		}
 		target.SetString(s)
@@ -138,14 +149,14 @@ func decodeString(p *place, raw any, tag reflect.StructTag, target reflect.Value
 			return
 		}
 		if tag.Get("secret") != "" {
-			m.add(p, "is a number, not text; quote it, or %s", remedy(tag))
+			m.add(p, "is a number, not text; quote it, or %s", remedy(p, tag))
 			return
 		}
 		m.add(p, "is the number %s, not text; quote it%s", cut(s.String(), longNumber), quoted(tag))
 	case bool:
 		m.add(p, "is %t, not text; quote it%s", s, quoted(tag))
 	default:
-		m.add(p, "is %s, not text; %s", kind(raw), remedy(tag))
+		m.add(p, "is %s, not text; %s", kind(raw), remedy(p, tag))
 	}
 }
 
@@ -160,16 +171,16 @@ func decodeInt(p *place, raw any, tag reflect.StructTag, target reflect.Value, m
 		m.add(p, "is text, not a number; write it without quotes: %s", tag.Get("example"))
 		return
 	default:
-		m.add(p, "is %s, not a number; %s", kind(raw), remedy(tag))
+		m.add(p, "is %s, not a number; %s", kind(raw), remedy(p, tag))
 		return
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		m.add(p, "%s is not a whole number; %s", cut(text, longNumber), remedy(tag))
+		m.add(p, "%s is not a whole number; %s", cut(text, longNumber), remedy(p, tag))
 		return
 	}
 	if values := tag.Get("values"); values != "" && !slices.Contains(strings.Split(values, ","), text) {
-		m.add(p, "%d is not one of %s; %s", n, strings.ReplaceAll(values, ",", ", "), remedy(tag))
+		m.add(p, "%d is not one of %s; %s", n, strings.ReplaceAll(values, ",", ", "), remedy(p, tag))
 		return
 	}
 	if from, to, ok := strings.Cut(tag.Get("range"), "-"); ok {
@@ -211,21 +222,29 @@ func kind(raw any) string {
 	}
 }
 
+// fields are the keys that a map may have, those of an embedded struct among them.
+func fields(t reflect.Type) []reflect.StructField {
+	return slices.DeleteFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return f.Anonymous })
+}
+
 func keys(t reflect.Type) []string {
 	all := make([]string, 0, t.NumField())
-	for i := range t.NumField() {
-		all = append(all, t.Field(i).Tag.Get("key"))
+	for _, f := range fields(t) {
+		all = append(all, f.Tag.Get("key"))
 	}
 	return all
 }
 
+// anyPlace stands in an example for the place of the value, where there are several.
+const anyPlace = "berth:…"
+
 // remedy tells what to write, or with which command to set a secret.
-func remedy(tag reflect.StructTag) string {
+func remedy(p *place, tag reflect.StructTag) string {
 	switch example := tag.Get("example"); {
 	case example == "":
 		return "write text"
 	case strings.HasPrefix(example, "pulumi "):
-		return "set it with: " + example
+		return "set it with: " + strings.Replace(example, anyPlace, p.argument(), 1)
 	default:
 		return "write " + example
 	}

@@ -16,6 +16,7 @@ func FuzzParse(f *testing.F) {
 			``, `null`, `{}`, `[]`, `5`, `2.0`, `"text"`, `text`, `{"host": "Yuan.com", "node": "worker1", "password": "12345678"}`, `{"hots": [1e999, {"": null}]}`,
 			`[{"name": "a", "address": "::1", "hostKey": "ssh-ed25519 AAAA", "port": -1}, null, [[]]]`, `{"version": 2.0}`, `{"kubeconfig": "a: &a [*a]"}`,
 			`{"ca": "pem", "caCert": "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", "caKey": "-----BEGIN PRIVATE KEY-----"}`, "{\"\xff\": 1}",
+			`{"agent": true, "bastion": {}}`, `{"password": "x", "bastion": {"address": "10.0.0.12", "port": 22, "agent": true}}`, `[{"bastion": [], "passphrase": "x"}]`,
 			`{"privateKey": "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----"}`,
 		} {
 			f.Add(key, value)

@@ -35,7 +35,7 @@ type words map[string]string
 func (w words) secrets() []string {
 	var all []string
 	for name, value := range w {
-		if strings.HasSuffix(name, "Key") || strings.HasPrefix(name, "kubeconfig") || strings.HasPrefix(name, "password") {
+		if strings.HasSuffix(name, "Key") || strings.HasPrefix(name, "kubeconfig") || strings.HasPrefix(name, "pass") {
 			for line := range strings.Lines(value) {
 				if line = strings.TrimSpace(line); len(line) >= 12 && !strings.HasPrefix(line, "-----") && !strings.HasSuffix(line, ":") {
 					all = append(all, line)
@@ -61,7 +61,8 @@ func newWords(t *testing.T) words {
 	}
 	w := words{
 		"sshKey":        newSSHKey(t, ""),
-		"lockedKey":     newSSHKey(t, "a passphrase"),
+		"lockedKey":     newSSHKey(t, passphrase),
+		"passphrase":    passphrase,
 		"caKey":         encodeKey(t, caKey),
 		"otherKey":      encodeKey(t, otherKey),
 		"lockedCAKey":   encode("ENCRYPTED PRIVATE KEY", []byte("what only the passphrase opens")),
@@ -70,12 +71,16 @@ func newWords(t *testing.T) words {
 		"futureCACert":  certOf(func(c *x509.Certificate) { c.NotBefore = today.AddDate(0, 0, 1) }),
 		"leafCert":      certOf(func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, 0 }),
 		"passwordOne":   "Abcd123456!?",
+		"passwordTwo":   "Efgh654321!?",
 		"passwordLong":  strings.Repeat("long-secret.", 7),
 		"passwordLines": "hidden-secret\n",
 		"kubeconfig":    kubeconfigText,
 		"hostKey1":      newHostKey(t), "hostKey2": newHostKey(t), "hostKey3": newHostKey(t),
 		"ecdsaHostKey": hostKeyOf(t, caKey.Public()),
 	}
+	opened, err := ssh.ParseRawPrivateKeyWithPassphrase([]byte(w["lockedKey"]), []byte(passphrase))
+	require.NoError(t, err)
+	w["openedKey"] = encodeKey(t, *opened.(*ed25519.PrivateKey))
 	w["twoCACerts"] = w["caCert"] + w["expiredCACert"]
 	w["combined"] = w["caKey"] + w["caCert"]
 	w["knownHost"] = "10.0.0.12 " + w["hostKey2"]
@@ -85,6 +90,8 @@ func newWords(t *testing.T) words {
 	w["rsaHostKey1"] = hostKeyOf(t, rsaKey.Public())
 	return w
 }
+
+const passphrase = "open-sesame-please"
 
 const kubeconfigText = `apiVersion: v1
 kind: Config

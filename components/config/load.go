@@ -33,10 +33,9 @@ func Load(ctx *pulumi.Context, rules Rules) (*Config, error) {
 		getenv:  os.Getenv,
 		home:    os.UserHomeDir,
 		now:     time.Now(),
-		given: func(group, key string) {
-			if !ctx.IsConfigSecret(namespace + ":" + group) {
-				at := namespace + ":" + group + "." + key
-				_ = ctx.Log.Warn(at+" stands in plain text in the stack's file; encrypt it with: pulumi config set --secret --path "+at, nil)
+		given: func(at *place) {
+			if !ctx.IsConfigSecret(at.group()) {
+				_ = ctx.Log.Warn(at.text+" stands in plain text in the stack's file; encrypt it with: pulumi config set --secret --path "+at.argument(), nil)
 			}
 		},
 	}, rules)
@@ -49,7 +48,7 @@ type environment struct {
 	getenv         func(string) string
 	home           func() (string, error)
 	now            time.Time
-	given          func(group, key string) // is told of each secret that the stack's settings hold
+	given          func(at *place) // is told of each secret that the stack's settings hold
 }
 
 // settings gathers our keys, without the namespace: those of the schema from the SDK, others from what the engine gave.
@@ -75,7 +74,7 @@ func parse(ctx context.Context, raw map[string]string, env environment, rules Ru
 	c := &checker{cfg: &Config{}, env: env, rules: rules, root: root()}
 	decode(raw, c.cfg, &c.mistakes)
 	if env.given != nil {
-		secrets(c.cfg, env.given)
+		secrets(c.root, reflect.ValueOf(c.cfg).Elem(), env.given)
 	}
 	c.complete()
 	c.check(ctx)
@@ -85,18 +84,24 @@ func parse(ctx context.Context, raw map[string]string, env environment, rules Ru
 	return c.cfg, nil
 }
 
-// secrets tells of each secret that is set.
-func secrets(cfg *Config, tell func(group, key string)) {
-	groups := reflect.ValueOf(cfg).Elem()
-	for i := range groups.NumField() {
-		group := groups.Field(i)
-		if group.Kind() != reflect.Struct {
-			continue
+// secrets tells of each secret that is set below a place.
+func secrets(at *place, value reflect.Value, tell func(at *place)) {
+	switch value.Kind() { //nolint:exhaustive // the kinds that hold others
+	case reflect.Pointer:
+		if !value.IsNil() {
+			secrets(at, value.Elem(), tell)
 		}
-		for j := range group.NumField() {
-			if tag := group.Type().Field(j).Tag; tag.Get("secret") != "" && !group.Field(j).IsZero() {
-				tell(groups.Type().Field(i).Tag.Get("key"), tag.Get("key"))
+	case reflect.Slice:
+		for i := range value.Len() {
+			secrets(at.item(i), value.Index(i), tell)
+		}
+	case reflect.Struct:
+		for _, f := range fields(value.Type()) {
+			child, field := at.child(f.Tag.Get("key")), value.FieldByIndex(f.Index)
+			if f.Tag.Get("secret") != "" && !field.IsZero() {
+				tell(child)
 			}
+			secrets(child, field, tell)
 		}
 	}
 }

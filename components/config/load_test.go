@@ -57,7 +57,7 @@ func TestGoodStacks(t *testing.T) {
 			require.NoError(t, err)
 			shown := string(text)
 			for name, value := range w {
-				for _, form := range []string{value, strings.TrimSpace(value), indent(value)} {
+				for _, form := range []string{value, strings.TrimSpace(value), indent(value, 8), indent(value, 12), indent(value, 16), indent(value, 20)} {
 					if len(form) >= 8 {
 						shown = strings.ReplaceAll(shown, form, "$"+name)
 					}
@@ -68,9 +68,9 @@ func TestGoodStacks(t *testing.T) {
 	}
 }
 
-// indent is a text as YAML shows it in a block, two levels deep.
-func indent(text string) string {
-	return strings.TrimSpace(strings.ReplaceAll(text, "\n", "\n        "))
+// indent is a text as YAML shows it in a block that far from the left.
+func indent(text string, by int) string {
+	return strings.TrimSpace(strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", by)))
 }
 
 type noResources struct{}

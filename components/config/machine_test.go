@@ -2,9 +2,12 @@ package config
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"encoding/base64"
+	"encoding/pem"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 )
 
@@ -142,19 +146,19 @@ func TestAgent(t *testing.T) {
 	dead := filepath.Join(socketDir(t), "agent")
 	one, none := serveAgent(t, 1), serveAgent(t, 0)
 	for name, c := range map[string]struct {
-		given           SSH
+		given           Login
 		socket, message string
 	}{
-		"an agent with a key":          {SSH{Agent: true}, one, ""},
-		"an agent without a key":       {SSH{Agent: true}, none, `holds no key; run ssh-add, or set privateKey`},
-		"a dead agent":                 {SSH{Agent: true}, dead, `start an agent (eval "$(ssh-agent)"; ssh-add), or set privateKey and unset SSH_AUTH_SOCK`},
-		"a key beside a live agent":    {SSH{PrivateKey: key}, none, ""},
-		"a key beside a dead agent":    {SSH{PrivateKey: key}, dead, "unset SSH_AUTH_SOCK: it stops every connection, also with a privateKey"},
-		"a key, and no agent anywhere": {SSH{PrivateKey: key}, "", ""},
+		"an agent with a key":          {Login{Agent: true}, one, ""},
+		"an agent without a key":       {Login{Agent: true}, none, `holds no key; run ssh-add, or set privateKey`},
+		"a dead agent":                 {Login{Agent: true}, dead, `start an agent (eval "$(ssh-agent)"; ssh-add), or set privateKey and unset SSH_AUTH_SOCK`},
+		"a key beside a live agent":    {Login{PrivateKey: key}, none, ""},
+		"a key beside a dead agent":    {Login{PrivateKey: key}, dead, "unset SSH_AUTH_SOCK: it stops every connection, also with a privateKey"},
+		"a key, and no agent anywhere": {Login{PrivateKey: key}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := sshOf(t, c.given, c.socket)
+			_, err := sshOf(t, SSH{Login: c.given}, c.socket)
 			if c.message == "" {
 				require.NoError(t, err)
 				return
@@ -169,9 +173,38 @@ func TestPrivateKeyIsOneValue(t *testing.T) {
 	t.Parallel()
 	key := newSSHKey(t, "")
 	for _, spelling := range []string{key, strings.TrimSpace(key), key + "\n\n", strings.ReplaceAll(key, "\n", "\r\n"), " " + key} {
-		got, err := sshOf(t, SSH{PrivateKey: spelling}, "")
+		got, err := sshOf(t, SSH{Login: Login{PrivateKey: spelling}}, "")
 		require.NoError(t, err)
 		assert.Equal(t, key, got.PrivateKey)
+	}
+}
+
+// TestPassphraseIsNoPartOfTheKey holds that two operators who protect one key in their own ways have one value.
+func TestPassphraseIsNoPartOfTheKey(t *testing.T) {
+	t.Parallel()
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	_, edKey, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	for name, key := range map[string]crypto.Signer{"ed25519": edKey, "ecdsa": newECKey(t), "rsa": rsaKey} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var opened []string
+			for _, passphrase := range []string{"one", "another"} {
+				block, err := ssh.MarshalPrivateKeyWithPassphrase(key, "test", []byte(passphrase))
+				require.NoError(t, err)
+				got, err := sshOf(t, SSH{Login: Login{PrivateKey: string(pem.EncodeToMemory(block)), Passphrase: passphrase}}, "")
+				require.NoError(t, err)
+				assert.Empty(t, got.Passphrase)
+				opened = append(opened, got.PrivateKey)
+			}
+			assert.Equal(t, opened[0], opened[1])
+			signer, err := ssh.ParsePrivateKey([]byte(opened[0]))
+			require.NoError(t, err)
+			public, err := ssh.NewPublicKey(key.Public())
+			require.NoError(t, err)
+			assert.Equal(t, public.Marshal(), signer.PublicKey().Marshal())
+		})
 	}
 }
 
@@ -179,8 +212,19 @@ func TestSecretsInPlainTextAreTold(t *testing.T) {
 	t.Parallel()
 	var told []string
 	env := workshop(t, nil)
-	env.given = func(group, key string) { told = append(told, group+"."+key) }
-	_, err := parse(t.Context(), stackFile(t, "testdata/good/own-ca.yaml", newWords(t)), env, rules)
+	env.given = func(at *place) { told = append(told, at.text+" of "+at.group()) }
+	w := newWords(t)
+	_, err := parse(t.Context(), stackFile(t, "testdata/good/own-ca.yaml", w), env, rules)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"registry.password", "certificate.caKey", "kubernetes.kubeconfig", "ssh.privateKey"}, told)
+	assert.Equal(t, []string{
+		"berth:registry.password of berth:registry", "berth:certificate.caKey of berth:certificate",
+		"berth:kubernetes.kubeconfig of berth:kubernetes", "berth:ssh.privateKey of berth:ssh",
+	}, told)
+	told = nil
+	_, err = parse(t.Context(), stackFile(t, "testdata/good/connections.yaml", w), env, rules)
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"berth:ssh.privateKey of berth:ssh", "berth:ssh.passphrase of berth:ssh",
+		"berth:nodes[1].password of berth:nodes", "berth:nodes[2].privateKey of berth:nodes", "berth:nodes[2].bastion.password of berth:nodes",
+	}, told[2:])
 }

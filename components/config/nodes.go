@@ -39,14 +39,15 @@ func (c *checker) checkNode(p *place, i int) {
 	c.checkAddress(p.child("address"), i)
 	c.checkInternalIP(p, i)
 	if n.HostKey != "" {
-		c.checkHostKey(p.child("hostKey"), n)
+		c.checkHostKey(p.child("hostKey"), &n.HostKey, "node")
 	}
 	if n.ContainerdVersion != c.cfg.Containerd.Version {
 		c.checkVersion(p.child("containerdVersion"), n.ContainerdVersion)
 	}
-	if n.User != "" && n.User != c.cfg.SSH.User && !loginName.MatchString(n.User) {
-		c.bad(p.child("user"), "%s is not a user name; write the one to log in with, for instance user: root", show(n.User))
+	if n.User != c.cfg.SSH.User {
+		c.checkUser(p.child("user"), n.User)
 	}
+	c.inherit(p, n)
 }
 
 // indexOf finds an earlier node that meets a condition.
@@ -64,16 +65,26 @@ func (c *checker) checkAddress(at *place, i int) {
 	if n.Address == "" {
 		return // said when it was decoded
 	}
-	if !isIP(n.Address) && !isDNSName(n.Address) {
-		c.bad(at, "%s is neither an IP address nor a DNS name; write what ssh dials, for instance address: 10.0.0.12%s",
-			show(n.Address), portHint(n.Address))
+	if !c.checkDialled(at, n.Address) {
 		return
 	}
 	// A retired node's successor may well have its address.
-	first := c.indexOf(i, func(o *Node) bool { return !o.Retired && !n.Retired && endpoint(o) == endpoint(n) })
+	first := c.indexOf(i, func(o *Node) bool {
+		return !o.Retired && !n.Retired && endpoint(o.Address, o.Port) == endpoint(n.Address, n.Port)
+	})
 	if first >= 0 {
 		c.bad(at, "%s is also the address of nodes[%d]; write this node's own, or another port", show(n.Address), first)
 	}
+}
+
+// checkDialled checks what SSH is to dial.
+func (c *checker) checkDialled(at *place, address string) bool {
+	if isIP(address) || isDNSName(address) {
+		return true
+	}
+	c.bad(at, "%s is neither an IP address nor a DNS name; write what ssh dials, for instance address: 10.0.0.12%s",
+		show(address), portHint(address))
+	return false
 }
 
 // portHint tells where a port belongs that was written behind an address.
@@ -86,12 +97,12 @@ func portHint(address string) string {
 }
 
 // endpoint is what SSH dials, in one spelling.
-func endpoint(n *Node) string {
-	host := strings.ToLower(n.Address)
+func endpoint(address string, port int) string {
+	host := strings.ToLower(address)
 	if ip, err := netip.ParseAddr(host); err == nil {
 		host = ip.Unmap().String()
 	}
-	return net.JoinHostPort(host, strconv.Itoa(n.Port))
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 func (c *checker) checkInternalIP(p *place, i int) {
@@ -115,9 +126,9 @@ func (c *checker) checkInternalIP(p *place, i int) {
 }
 
 // checkHostKey checks a host key and reduces it to type and key: a comment that changes must not re-run anything.
-func (c *checker) checkHostKey(at *place, n *Node) {
-	const remedy = "write the line of /etc/ssh/ssh_host_ed25519_key.pub on the node"
-	line := strings.TrimSpace(n.HostKey)
+func (c *checker) checkHostKey(at *place, hostKey *string, machine string) {
+	remedy := "write the line of /etc/ssh/ssh_host_ed25519_key.pub on the " + machine
+	line := strings.TrimSpace(*hostKey)
 	key, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(line))
 	switch {
 	case containsKey(line):
@@ -129,10 +140,10 @@ func (c *checker) checkHostKey(at *place, n *Node) {
 	case strings.TrimSpace(string(rest)) != "" || strings.ContainsAny(line, "\r\n"):
 		c.bad(at, "is more than one line; keep one key: %s", remedy)
 	case strings.HasPrefix(key.Type(), "ssh-rsa"):
-		c.bad(at, "is an RSA key: pinned, it asks the node for an SHA-1 signature, which sshd refuses today; %s", remedy)
+		c.bad(at, "is an RSA key: pinned, it asks the %s for an SHA-1 signature, which sshd refuses today; %s", machine, remedy)
 	case !slices.Contains(hostKeyTypes, key.Type()):
 		c.bad(at, "is a key of type %s, and ed25519 or ecdsa is needed; %s", show(key.Type()), remedy)
 	default:
-		n.HostKey = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+		*hostKey = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 	}
 }

@@ -3,7 +3,9 @@ package config
 import (
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // place is a spot in the stack's settings. It knows its rank in the schema, so that messages come in that order.
@@ -28,14 +30,15 @@ func (p *place) child(key string) *place {
 	if p.parent == nil {
 		c.text = "berth:" + name
 	}
-	rank := 0
+	var known []reflect.StructField
 	if p.typ != nil && p.typ.Kind() == reflect.Struct {
-		rank = p.typ.NumField()
-		for i := range p.typ.NumField() {
-			if f := p.typ.Field(i); f.Tag.Get("key") == key {
-				rank, c.typ = i, f.Type
-			}
-		}
+		known = fields(p.typ)
+	}
+	rank := slices.IndexFunc(known, func(f reflect.StructField) bool { return f.Tag.Get("key") == key })
+	if rank < 0 {
+		rank = len(known)
+	} else if c.typ = known[rank].Type; c.typ.Kind() == reflect.Pointer {
+		c.typ = c.typ.Elem()
 	}
 	c.rank = p.below(rank)
 	return c
@@ -48,6 +51,22 @@ func (p *place) item(i int) *place {
 		c.typ = p.typ.Elem()
 	}
 	return c
+}
+
+// group is the top-level key that the place stands below: the engine knows which of those hold secrets.
+func (p *place) group() string {
+	for p.parent != nil && p.parent.parent != nil {
+		p = p.parent
+	}
+	return p.text
+}
+
+// argument is the place as an argument of pulumi config on a shell's command line.
+func (p *place) argument() string {
+	if strings.Contains(p.text, "[") {
+		return "'" + p.text + "'"
+	}
+	return p.text
 }
 
 func (p *place) below(rank int) []int {

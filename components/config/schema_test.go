@@ -28,6 +28,8 @@ type leaf struct {
 	path    string
 	field   reflect.StructField
 	meaning string
+	// inherited is the default of an embedded struct's fields, which depends on where it is embedded.
+	inherited string
 }
 
 // leaves lists the schema in its order, with what the fields' comments say.
@@ -43,24 +45,39 @@ func leaves(t *testing.T) []leaf {
 		}
 		if s, isStruct := spec.Type.(*ast.StructType); isStruct {
 			for _, f := range s.Fields.List {
+				if len(f.Names) == 0 {
+					continue // an embedded struct, whose fields have their own
+				}
 				comments[spec.Name.Name+"."+f.Names[0].Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
 			}
 		}
 		return false
 	})
 	var all []leaf
+	listed := map[reflect.Type]bool{} // the keys of an optional map are listed where it first comes
 	var walk func(prefix string, typ reflect.Type)
 	walk = func(prefix string, typ reflect.Type) {
-		for i := range typ.NumField() {
-			f := typ.Field(i)
+		for _, f := range fields(typ) {
 			path := prefix + f.Tag.Get("key")
+			owner, inherited := typ, ""
+			for _, i := range f.Index[:len(f.Index)-1] {
+				inherited = owner.Field(i).Tag.Get("computed")
+				owner = owner.Field(i).Type
+			}
+			this := leaf{path: path, field: f, meaning: comments[owner.Name()+"."+f.Name], inherited: inherited}
 			switch {
 			case f.Type.Kind() == reflect.Struct:
 				walk(path+".", f.Type)
 			case f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct:
 				walk(path+"[].", f.Type.Elem())
+			case f.Type.Kind() == reflect.Pointer:
+				all = append(all, this)
+				if !listed[f.Type] {
+					listed[f.Type] = true
+					walk(path+".", f.Type.Elem())
+				}
 			default:
-				all = append(all, leaf{path: path, field: f, meaning: comments[typ.Name()+"."+f.Name]})
+				all = append(all, this)
 			}
 		}
 	}
@@ -68,7 +85,7 @@ func leaves(t *testing.T) []leaf {
 	return all
 }
 
-var goWords = regexp.MustCompile(` Secret, held here as plain text(?: ending in one line feed)?: wrap it with pulumi\.ToSecret\.`)
+var goWords = regexp.MustCompile(` Secret, (?:held here as plain text[^:]*: wrap it with pulumi\.ToSecret|empty here: Load opens the key with it)\.`)
 
 func table(t *testing.T) string {
 	t.Helper()
@@ -76,7 +93,9 @@ func table(t *testing.T) string {
 	b.WriteString("| key | type | default | meaning |\n|---|---|---|---|\n")
 	for _, l := range leaves(t) {
 		tag := l.field.Tag
-		kind := map[reflect.Kind]string{reflect.String: "text", reflect.Int: "number", reflect.Bool: "true or false", reflect.Slice: "list of text"}[l.field.Type.Kind()]
+		kind := map[reflect.Kind]string{
+			reflect.String: "text", reflect.Int: "number", reflect.Bool: "true or false", reflect.Slice: "list of text", reflect.Pointer: "map",
+		}[l.field.Type.Kind()]
 		if tag.Get("secret") != "" {
 			kind = "secret " + kind
 		}
@@ -84,6 +103,8 @@ func table(t *testing.T) string {
 		switch {
 		case tag.Get("required") != "":
 			standard = "required"
+		case l.inherited != "":
+			standard = l.inherited
 		case tag.Get("default") != "":
 			standard = "`" + tag.Get("default") + "`"
 		case tag.Get("computed") != "":
@@ -148,7 +169,7 @@ func TestTags(t *testing.T) {
 		assert.NotEmpty(t, tag.Get("key"), l.path)
 		example := tag.Get("example")
 		if tag.Get("secret") != "" {
-			assert.True(t, strings.HasPrefix(example, "pulumi config set --secret --path "+l.path), l.path)
+			assert.True(t, strings.HasPrefix(strings.Replace(example, anyPlace, l.path, 1), "pulumi config set --secret --path "+l.path), l.path)
 		} else if !strings.HasPrefix(example, "pulumi ") {
 			var value map[string]any
 			require.NoError(t, yaml.Unmarshal([]byte(example), &value), l.path)

@@ -10,6 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"berth/components/local"
+	"berth/components/remote"
 )
 
 // Target is one thing to build.
@@ -63,9 +64,9 @@ func (b *Build) Versions() []string {
 
 // PublicationArgs says what goes into which registry.
 type PublicationArgs struct {
-	// Registry and SSH say how the registry is reached. The password and the key are secrets.
+	// Registry and SSH say how the registry is reached. Passwords and keys are secrets.
 	Registry RegistryTarget
-	SSH      SSHTarget
+	SSH      remote.Connection
 	// CA is what the registry's certificate is verified with, as PEM.
 	CA pulumi.StringInput
 	// After is what must be there first: the registry.

@@ -23,8 +23,6 @@ type (
 	PublishRequest = release.PublishRequest
 	// RegistryTarget is the registry in a PublishRequest.
 	RegistryTarget = release.RegistryTarget
-	// SSHTarget is the node in a PublishRequest through which the registry is dialled.
-	SSHTarget = release.SSHTarget
 	// Artifact names a build in a PublishRequest.
 	Artifact = release.Artifact
 )

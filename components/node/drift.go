@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// dialLimit bounds the dial of one node, roundLimit the look at all of them.
+	// dialLimit bounds the dial of one node, and that of its bastion; roundLimit bounds the look at all of them.
 	dialLimit  = 5 * time.Second
 	roundLimit = 10 * time.Second
 	// atOnce is how many nodes are looked at together.
@@ -68,12 +68,13 @@ func LookOverSSH(ctx context.Context, targets []Target) func() map[string]Findin
 	slots := make(chan struct{}, atOnce)
 	var all sync.WaitGroup
 	ctx, cancel := context.WithTimeoutCause(ctx, roundLimit, errTooLate)
+	var dialer sshclient.Dialer
 	for i, target := range targets {
 		all.Go(func() {
 			select {
 			case slots <- struct{}{}:
 				defer func() { <-slots }()
-				findings[i] = lookAt(ctx, target)
+				findings[i] = lookAt(ctx, &dialer, target)
 			case <-ctx.Done():
 				findings[i] = Finding{Unseen: context.Cause(ctx)}
 			}
@@ -81,6 +82,7 @@ func LookOverSSH(ctx context.Context, targets []Target) func() map[string]Findin
 	}
 	return func() map[string]Finding {
 		all.Wait()
+		dialer.Close()
 		cancel()
 		byName := make(map[string]Finding, len(targets))
 		for i, target := range targets {
@@ -95,8 +97,8 @@ var (
 	errUnreadable = errors.New("the answer is not one of the verify script")
 )
 
-func lookAt(ctx context.Context, target Target) Finding {
-	answer, err := ask(ctx, target)
+func lookAt(ctx context.Context, dialer *sshclient.Dialer, target Target) Finding {
+	answer, err := ask(ctx, dialer, target)
 	if ctx.Err() != nil {
 		return Finding{Unseen: context.Cause(ctx)}
 	}
@@ -106,20 +108,17 @@ func lookAt(ctx context.Context, target Target) Finding {
 	return parseFinding(answer)
 }
 
-func ask(ctx context.Context, target Target) (string, error) {
+func ask(ctx context.Context, dialer *sshclient.Dialer, target Target) (string, error) {
 	stdin, err := scripts.Stdin(scripts.Verify, []scripts.Var{{Name: "OWNER", Value: target.Owner}})
 	if err != nil {
 		return "", err
 	}
-	c := target.Connection
-	client, err := sshclient.Dial(ctx, sshclient.Target{
-		Host: c.Host, Port: c.Port, User: c.User, PrivateKey: c.PrivateKey, HostKey: c.HostKey,
-	}, dialLimit)
+	client, err := dialer.Dial(ctx, target.Connection, dialLimit)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = client.Close() }()
-	return client.Run(ctx, c.CommandLine("verify"), stdin)
+	return client.Run(ctx, target.Connection.CommandLine("verify"), stdin)
 }
 
 // notPlain is what a reason loses: it goes into a command line, and a node could say anything.

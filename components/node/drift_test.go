@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -73,8 +74,9 @@ func TestLookOverSSH(t *testing.T) {
 		}
 		return 1
 	})
+	bastion := sshtest.New(t, nil)
 	target := func(name string, change func(*remote.Connection)) Target {
-		c := remote.Connection{Host: "127.0.0.1", Port: server.Port, User: "root", PrivateKey: server.PrivateKey, HostKey: server.HostKey}
+		c := server.Target()
 		change(&c)
 		return Target{Name: name, Owner: "dev/" + name, Connection: c}
 	}
@@ -83,11 +85,22 @@ func TestLookOverSSH(t *testing.T) {
 		target("sudo", func(c *remote.Connection) { c.User = "ops" }),
 		target("impostor", func(c *remote.Connection) { c.HostKey = sshtest.PublicLine(t, sshtest.NewKey(t)) }),
 		target("closed", func(c *remote.Connection) { c.Port = 1 }),
+		target("password", func(c *remote.Connection) { c.PrivateKey, c.Password = "", server.Password }),
+		target("behind", func(c *remote.Connection) { c.Bastion = new(bastion.Target()) }),
+		target("beside", func(c *remote.Connection) { c.Bastion = new(bastion.Target()) }),
+		target("waylaid", func(c *remote.Connection) {
+			c.Bastion = new(bastion.Target())
+			c.Bastion.HostKey = sshtest.PublicLine(t, sshtest.NewKey(t))
+		}),
 	})()
-	require.Len(t, findings, 4)
-	assert.Equal(t, Finding{Applies: "7", Reasons: map[string][]string{"base": {"x"}}}, findings["good"])
+	require.Len(t, findings, 8)
+	for _, name := range []string{"good", "password", "behind", "beside"} {
+		assert.Equal(t, Finding{Applies: "7", Reasons: map[string][]string{"base": {"x"}}}, findings[name], name)
+	}
+	assert.Equal(t, 1, bastion.Logins(), "all nodes behind a bastion share one connection to it")
 	for name, want := range map[string]string{
 		"sudo": "sudo: a password is required", "impostor": "host key mismatch", "closed": "connection refused",
+		"waylaid": "its bastion 127.0.0.1:" + strconv.Itoa(bastion.Port) + ": ssh: handshake failed: ssh: host key mismatch",
 	} {
 		require.ErrorContains(t, findings[name].Unseen, want)
 		assert.Contains(t, findings[name].Warning(), want)
@@ -99,9 +112,7 @@ func TestLookEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	server := sshtest.New(t, func(string, io.ReadWriter, io.Writer) uint32 { <-t.Context().Done(); return 0 })
 	ctx, cancel := context.WithCancelCause(t.Context())
-	find := LookOverSSH(ctx, []Target{{Name: "n", Owner: "dev/n", Connection: remote.Connection{
-		Host: "127.0.0.1", Port: server.Port, User: "root", PrivateKey: server.PrivateKey, HostKey: server.HostKey,
-	}}})
+	find := LookOverSSH(ctx, []Target{{Name: "n", Owner: "dev/n", Connection: server.Target()}})
 	cancel(errEnough)
 	require.ErrorIs(t, find()["n"].Unseen, errEnough)
 }

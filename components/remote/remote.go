@@ -10,12 +10,17 @@ import (
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"berth/components/remote/target"
 )
 
 const (
 	// dialErrorLimit is how many failed dials are forgiven: six attempts within about three seconds where the port is closed.
 	// More would count as brute force on a node that bans addresses after failed logins, since a refused key is dialled again too.
 	dialErrorLimit = 5
+	// dialErrorLimitBehindBastion makes the first failure behind a bastion the last: the provider logs in again over the same stream,
+	// which is closed by then, and would report that instead of a wrong host key or a refused login. The bastion's own dial is repeated.
+	dialErrorLimitBehindBastion = 0
 	// perDialTimeout bounds the TCP connect of one dial, in seconds; a host that drops packets fails after six of them.
 	perDialTimeout = 10
 	// verbAndObject are the words of a command line that no setting changes: "apply containerd".
@@ -27,46 +32,47 @@ const (
 var plainWords = regexp.MustCompile(`^[A-Za-z0-9 ._:/@+=,-]*$`)
 
 var (
-	errNoHostKey = errors.New("no host key: a node is dialled only with its key pinned")
+	errNoHostKey = errors.New("no host key: a node and its bastion are dialled only with their keys pinned")
 	errNoVerb    = errors.New("no verb to run")
 	errNotPlain  = errors.New("holds characters that a shell would interpret")
 )
 
 // Connection says how to reach one node. All values are known when planning, so that a change of one is an update in place.
-type Connection struct {
-	// Host is the address to dial: an IP address or a DNS name.
-	Host string
-	// Port is sshd's TCP port.
-	Port int
-	// User logs in; any other than root needs sudo without a password.
-	User string
-	// PrivateKey is the login key as PEM, a secret. Empty means the agent behind SSH_AUTH_SOCK.
-	PrivateKey string
-	// HostKey is the node's public key as a line of authorized_keys ("ssh-ed25519 AAAA…").
-	HostKey string
-}
+type Connection = target.Target
 
-func (c Connection) args() *remote.ConnectionArgs {
+func connectionArgs(c Connection) *remote.ConnectionArgs {
 	args := &remote.ConnectionArgs{
 		Host:           pulumi.String(c.Host),
 		Port:           pulumi.Float64(c.Port),
 		User:           pulumi.String(c.User),
 		HostKey:        pulumi.String(c.HostKey),
+		PrivateKey:     secret(c.PrivateKey),
+		Password:       secret(c.Password),
 		DialErrorLimit: pulumi.Int(dialErrorLimit),
 		PerDialTimeout: pulumi.Int(perDialTimeout),
 	}
-	if c.PrivateKey != "" {
-		args.PrivateKey = pulumi.ToSecret(pulumi.String(c.PrivateKey)).(pulumi.StringOutput)
+	if b := c.Bastion; b != nil {
+		args.DialErrorLimit = pulumi.Int(dialErrorLimitBehindBastion)
+		args.Proxy = &remote.ProxyConnectionArgs{
+			Host:           pulumi.String(b.Host),
+			Port:           pulumi.Float64(b.Port),
+			User:           pulumi.String(b.User),
+			HostKey:        pulumi.String(b.HostKey),
+			PrivateKey:     secret(b.PrivateKey),
+			Password:       secret(b.Password),
+			DialErrorLimit: pulumi.Int(dialErrorLimit),
+			PerDialTimeout: pulumi.Int(perDialTimeout),
+		}
 	}
 	return args
 }
 
-// CommandLine is what the login shell gets: the script itself comes on stdin, the words behind the verb are for people.
-func (c Connection) CommandLine(verb string) string {
-	if c.User == "root" {
-		return "/bin/sh -s -- " + verb
+// secret is nil for what is not given.
+func secret(text string) pulumi.StringPtrInput {
+	if text == "" {
+		return nil
 	}
-	return "sudo -n /bin/sh -s -- " + verb
+	return pulumi.ToSecret(pulumi.String(text)).(pulumi.StringOutput)
 }
 
 // repairLine is a command line with the reason behind it. It stays in the state when the reason is gone and runs at every
@@ -101,7 +107,7 @@ func NewCommand(ctx *pulumi.Context, name string, args *CommandArgs, opts ...pul
 		return nil, fmt.Errorf("describing command %s: %w", name, err)
 	}
 	command := &remote.CommandArgs{
-		Connection:             args.Connection.args(),
+		Connection:             connectionArgs(args.Connection),
 		Create:                 pulumi.String(args.Connection.CommandLine(args.Run)),
 		Stdin:                  args.Stdin,
 		Logging:                remote.LoggingStderr,
@@ -135,11 +141,11 @@ type CopyArgs struct {
 
 // NewCopy uploads a file over SFTP as the login user. It never deletes: whoever uses the file on the node removes it there.
 func NewCopy(ctx *pulumi.Context, name string, args *CopyArgs, opts ...pulumi.ResourceOption) (*remote.CopyToRemote, error) {
-	if args.Connection.HostKey == "" {
+	if !pinned(args.Connection) {
 		return nil, fmt.Errorf("describing copy %s: %w", name, errNoHostKey)
 	}
 	return remote.NewCopyToRemote(ctx, name, &remote.CopyToRemoteArgs{
-		Connection: args.Connection.args(),
+		Connection: connectionArgs(args.Connection),
 		Source:     pulumi.NewFileAsset(args.Source),
 		RemotePath: pulumi.String(args.Path),
 		// An update copies only what changed, and a new host alone changes nothing: make that a new copy.
@@ -147,9 +153,14 @@ func NewCopy(ctx *pulumi.Context, name string, args *CopyArgs, opts ...pulumi.Re
 	}, opts...)
 }
 
+// pinned says whether every host key on the way is known.
+func pinned(c Connection) bool {
+	return c.HostKey != "" && (c.Bastion == nil || c.Bastion.HostKey != "")
+}
+
 func (a *CommandArgs) validate() error {
 	var errs []error
-	if a.Connection.HostKey == "" {
+	if !pinned(a.Connection) {
 		errs = append(errs, errNoHostKey)
 	}
 	if strings.TrimSpace(a.Run) == "" {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"berth/components/containerd/patches"
+	"berth/components/remote/target"
 )
 
 const (
@@ -41,9 +42,10 @@ type BuildRequest struct {
 
 // PublishRequest is what the publish command reads as JSON from its standard input.
 type PublishRequest struct {
-	Registry  RegistryTarget `json:"registry"`
-	SSH       SSHTarget      `json:"ssh"`
-	Artifacts []Artifact     `json:"artifacts"`
+	Registry RegistryTarget `json:"registry"`
+	// SSH is the node through which the registry is dialled.
+	SSH       target.Target `json:"ssh"`
+	Artifacts []Artifact    `json:"artifacts"`
 	// RolloutID tags the verification image: hexadecimal, and another one for every rollout.
 	RolloutID string `json:"rolloutId"`
 }
@@ -60,18 +62,6 @@ type RegistryTarget struct {
 	CAPEM string `json:"caPEM"`
 	// Address is the IP address that is dialled, so that no name needs to resolve.
 	Address string `json:"address"`
-}
-
-// SSHTarget is the node through which the registry is dialled.
-type SSHTarget struct {
-	Host string `json:"host"`
-	// Port is 22 when it is 0.
-	Port int    `json:"port"`
-	User string `json:"user"`
-	// PrivateKey is a PEM or OpenSSH private key without passphrase. Empty: the agent at SSH_AUTH_SOCK is asked.
-	PrivateKey string `json:"privateKey"`
-	// HostKey is the only accepted host key, as a line such as "ssh-ed25519 AAAA…" (ed25519 or ecdsa).
-	HostKey string `json:"hostKey"`
 }
 
 // Artifact names one build that must be in the registry.

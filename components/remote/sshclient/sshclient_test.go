@@ -3,7 +3,6 @@ package sshclient
 import (
 	"context"
 	"io"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +17,7 @@ const patience = 5 * time.Second
 
 func TestRun(t *testing.T) {
 	t.Parallel()
-	target := newServer(t)
+	server := newServer(t)
 	for name, test := range map[string]struct{ command, want, err string }{
 		"output":             {"echo", "the script", ""},
 		"failure":            {"fail", "", "running a command by SSH: Process exited with status 3: no room left"},
@@ -27,7 +26,7 @@ func TestRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, err := Dial(t.Context(), target, patience)
+			client, err := new(Dialer).Dial(t.Context(), server.Target(), patience)
 			require.NoError(t, err)
 			defer func() { _ = client.Close() }()
 			got, err := client.Run(t.Context(), test.command, "the script")
@@ -43,7 +42,7 @@ func TestRun(t *testing.T) {
 
 func TestRunEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	client, err := Dial(t.Context(), newServer(t), patience)
+	client, err := new(Dialer).Dial(t.Context(), newServer(t).Target(), patience)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -51,55 +50,10 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
-func TestDialIsBounded(t *testing.T) {
-	t.Parallel()
-	target := newServer(t)
-	// A listener whose connections nobody answers, as a machine that hangs.
-	deaf, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = deaf.Close() }()
-	target.Port = deaf.Addr().(*net.TCPAddr).Port
-	_, err = Dial(t.Context(), target, 50*time.Millisecond)
-	require.ErrorContains(t, err, "by SSH: ")
-	require.ErrorContains(t, err, "i/o timeout")
-}
-
-func TestDialRefuses(t *testing.T) {
-	t.Parallel()
-	good := newServer(t)
-	for name, test := range map[string]struct {
-		change func(*Target)
-		want   string
-	}{
-		"another host key": {func(o *Target) { o.HostKey = sshtest.PublicLine(t, sshtest.NewKey(t)) }, "host key mismatch"},
-		"no host key":      {func(o *Target) { o.HostKey = "" }, "reading the host key"},
-		"another key":      {func(o *Target) { o.PrivateKey = sshtest.PrivateKey(t, sshtest.NewKey(t), "") }, "unable to authenticate"},
-		"no key at all":    {func(o *Target) { o.PrivateKey = "secret words" }, "the private key is neither in PEM nor in OpenSSH form"},
-		"a passphrase":     {func(o *Target) { o.PrivateKey = sshtest.PrivateKey(t, sshtest.NewKey(t), "secret words") }, "the private key has a passphrase"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			target := good
-			test.change(&target)
-			_, err := Dial(t.Context(), target, patience)
-			require.ErrorContains(t, err, test.want)
-			assert.NotContains(t, err.Error(), "secret words")
-		})
-	}
-}
-
-func TestNoKeyAndNoAgent(t *testing.T) {
-	t.Setenv("SSH_AUTH_SOCK", "")
-	target := newServer(t)
-	target.PrivateKey = ""
-	_, err := Dial(t.Context(), target, patience)
-	require.ErrorContains(t, err, "SSH_AUTH_SOCK is empty")
-}
-
 // newServer serves the commands of the tests and lets one key in.
-func newServer(t *testing.T) Target {
+func newServer(t *testing.T) *sshtest.Server {
 	t.Helper()
-	server := sshtest.New(t, func(command string, session io.ReadWriter, stderr io.Writer) uint32 {
+	return sshtest.New(t, func(command string, session io.ReadWriter, stderr io.Writer) uint32 {
 		switch command {
 		case "echo":
 			_, _ = io.Copy(session, session)
@@ -115,5 +69,4 @@ func newServer(t *testing.T) Target {
 		}
 		return 0
 	})
-	return Target{Host: "127.0.0.1", Port: server.Port, User: "root", PrivateKey: server.PrivateKey, HostKey: server.HostKey}
 }

@@ -54,7 +54,9 @@ func (p *Publisher) Ensure(ctx context.Context, request release.PublishRequest) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	tunnel, err := sshclient.Dial(ctx, sshclient.Target(request.SSH), dialTimeout)
+	var dialer sshclient.Dialer
+	defer dialer.Close()
+	tunnel, err := dialer.Dial(ctx, request.SSH, dialTimeout)
 	if err != nil {
 		return err
 	}

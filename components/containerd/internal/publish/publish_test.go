@@ -77,9 +77,7 @@ func newFixture(t *testing.T) *fixture {
 			Host: registryHost, NodePort: f.registry.port(), Username: username, Password: password,
 			CAPEM: f.registry.caPEM, Address: "127.0.0.1",
 		},
-		SSH: release.SSHTarget{
-			Host: "127.0.0.1", Port: f.ssh.port(), User: "root", PrivateKey: f.ssh.clientKey, HostKey: f.ssh.hostKey,
-		},
+		SSH:       *f.ssh.target(),
 		Artifacts: []release.Artifact{{Version: "1.7.36", Arch: "amd64", Digest: result.Digest}},
 		RolloutID: "0123abcd",
 	}
@@ -107,9 +105,15 @@ func TestMain(m *testing.M) {
 func TestEnsure(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	bastion := newSSH(t)
+	f.request.SSH.Bastion = bastion.target()
 	if err := f.publisher.Ensure(t.Context(), f.request); err != nil {
 		t.Fatal(err)
 	}
+	if want := []string{f.ssh.listener.Addr().String()}; !slices.Equal(bastion.targets, want) {
+		t.Errorf("the bastion forwarded to %q, want %q", bastion.targets, want)
+	}
+	f.request.SSH.Bastion = nil
 	writes := f.registry.take()
 	if !slices.Contains(writes, "PUT /v2/berth/containerd/manifests/1.7.36-berth.1-linux-amd64") ||
 		writes[len(writes)-1] != "PUT /v2/berth/verify/manifests/0123abcd" {
@@ -199,7 +203,8 @@ type copied struct {
 
 func (f *fixture) fetch(t *testing.T, repository, tag string) copied {
 	t.Helper()
-	tunnel, err := sshclient.Dial(t.Context(), sshclient.Target(f.request.SSH), dialTimeout)
+	var dialer sshclient.Dialer
+	tunnel, err := dialer.Dial(t.Context(), f.request.SSH, dialTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,6 +368,11 @@ func TestEnsureFails(t *testing.T) {
 		{"no host key", func(_ *testing.T, f *fixture) { f.request.SSH.HostKey = "" }, []string{"host key"}},
 		{"no private key", func(_ *testing.T, f *fixture) { f.request.SSH.PrivateKey = "secret words" }, []string{"private key is neither"}},
 		{"nobody listens", func(_ *testing.T, f *fixture) { _ = f.ssh.listener.Close() }, []string{"by SSH", "connection refused"}},
+		{"wrong host key of the bastion", func(t *testing.T, f *fixture) {
+			t.Helper()
+			f.request.SSH.Bastion = newSSH(t).target()
+			f.request.SSH.Bastion.HostKey = otherKey(t)
+		}, []string{"its bastion 127.0.0.1:", "host key mismatch"}},
 		{"forwarding forbidden", func(_ *testing.T, f *fixture) { f.ssh.prohibit = true }, []string{"AllowTcpForwarding"}},
 		{"registry is down", func(_ *testing.T, f *fixture) { f.registry.Close() }, []string{"no success within 300ms", "refused"}},
 		{"wrong password", func(_ *testing.T, f *fixture) { f.request.Registry.Password = "another-password" }, []string{"no success within", "401"}},

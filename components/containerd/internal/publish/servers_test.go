@@ -25,6 +25,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"golang.org/x/crypto/ssh"
+
+	"berth/components/remote/target"
 )
 
 const (
@@ -187,6 +189,11 @@ func publicLine(t *testing.T, key any) string {
 
 func (s *sshServer) port() int { return s.listener.Addr().(*net.TCPAddr).Port }
 
+// target reaches the server with the key that may log in.
+func (s *sshServer) target() *target.Target {
+	return &target.Target{Host: "127.0.0.1", Port: s.port(), User: "root", PrivateKey: s.clientKey, HostKey: s.hostKey}
+}
+
 func (s *sshServer) serve(conn net.Conn, config *ssh.ServerConfig) {
 	_, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {
@@ -214,11 +221,11 @@ func (s *sshServer) forward(channel ssh.NewChannel) {
 		_ = channel.Reject(ssh.Prohibited, "open failed")
 		return
 	}
-	target := net.JoinHostPort(wanted.Host, strconv.FormatUint(uint64(wanted.Port), 10))
+	address := net.JoinHostPort(wanted.Host, strconv.FormatUint(uint64(wanted.Port), 10))
 	s.mu.Lock()
-	s.targets = append(s.targets, target)
+	s.targets = append(s.targets, address)
 	s.mu.Unlock()
-	conn, err := net.Dial("tcp", target)
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		_ = channel.Reject(ssh.ConnectionFailed, err.Error())
 		return
