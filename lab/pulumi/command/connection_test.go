@@ -94,7 +94,81 @@ func TestConnection(t *testing.T) {
 				proxy := newSSHServer(t)
 				return map[string]any{"proxy": proxy.connection(map[string]any{"privateKey": proxy.wrongKey})}
 			},
-			fails: "proxy: ",
+			fails: "proxy: after 0 failed attempts: ssh: handshake failed: ssh: unable to authenticate",
+		},
+		"a proxy has a host key of its own": {
+			change: func(t *testing.T, _ *sshServer) map[string]any {
+				t.Helper()
+				return map[string]any{"proxy": newSSHServer(t).connection(map[string]any{"hostKey": newSSHServer(t).hostKey, "dialErrorLimit": 1.0})}
+			},
+			fails: "proxy: after 1 failed attempts: ssh: handshake failed: ssh: host key mismatch",
+		},
+		"a proxy lets a password in": {
+			change: func(t *testing.T, _ *sshServer) map[string]any {
+				t.Helper()
+				proxy := newSSHServer(t).connection(map[string]any{"password": "right"})
+				delete(proxy, "privateKey")
+				return map[string]any{"proxy": proxy}
+			},
+			dials: 1,
+		},
+		"what a proxy does not reach is tried again": {
+			change: func(t *testing.T, _ *sshServer) map[string]any {
+				t.Helper()
+				return map[string]any{"proxy": newSSHServer(t).connection(nil), "port": 1.0, "dialErrorLimit": 2.0}
+			},
+			fails: "proxy: after 2 failed attempts: ssh: rejected: connect failed", atLeast: 250 * time.Millisecond,
+		},
+		"behind a proxy the one attempt says what is wrong": {
+			change: func(t *testing.T, _ *sshServer) map[string]any {
+				t.Helper()
+				return map[string]any{"proxy": newSSHServer(t).connection(nil), "hostKey": newSSHServer(t).hostKey}
+			},
+			fails: "proxy: after 0 failed attempts: ssh: handshake failed: ssh: host key mismatch", dials: 1,
+		},
+		"behind a proxy the second attempt hides it": {
+			change: func(t *testing.T, _ *sshServer) map[string]any {
+				t.Helper()
+				return map[string]any{"proxy": newSSHServer(t).connection(nil), "hostKey": newSSHServer(t).hostKey, "dialErrorLimit": 1.0}
+			},
+			fails: "proxy: after 1 failed attempts: ssh: handshake failed: EOF", dials: 1,
+		},
+		"a question for the password is answered": {
+			server: newAskingServer,
+			change: func(*testing.T, *sshServer) map[string]any {
+				return map[string]any{"privateKey": nil, "password": "right"}
+			},
+			dials: 1,
+		},
+		"a password is tried after a key": {
+			change: func(_ *testing.T, s *sshServer) map[string]any {
+				return map[string]any{"privateKey": s.wrongKey, "password": "right"}
+			},
+			dials: 1,
+		},
+		"a passphrase opens a key": {
+			change: func(_ *testing.T, s *sshServer) map[string]any {
+				return map[string]any{"privateKey": s.lockedKey, "privateKeyPassword": "open"}
+			},
+			dials: 1,
+		},
+		"a wrong passphrase dials nothing": {
+			change: func(_ *testing.T, s *sshServer) map[string]any {
+				return map[string]any{"privateKey": s.lockedKey, "privateKeyPassword": "wrong"}
+			},
+			fails: "decryption password incorrect",
+		},
+		"a locked key without passphrase dials nothing": {
+			change: func(_ *testing.T, s *sshServer) map[string]any { return map[string]any{"privateKey": s.lockedKey} },
+			fails:  "this private key is passphrase protected",
+		},
+		"a passphrase for a key without one dials nothing": {
+			change: func(*testing.T, *sshServer) map[string]any { return map[string]any{"privateKeyPassword": "open"} },
+			fails:  "key is not password protected",
+		},
+		"an empty agentSocketPath is not none": {
+			change: func(*testing.T, *sshServer) map[string]any { return map[string]any{"agentSocketPath": ""} },
+			fails:  "dial unix",
 		},
 	}
 	for name, test := range tests {

@@ -26,7 +26,9 @@ type sshServer struct {
 	port        float64
 	hostKey     string // as in authorized_keys
 	userKey     string // PEM; the only one let in
+	lockedKey   string // PEM; the same with the passphrase "open"
 	wrongKey    string // PEM; not let in
+	asks        bool   // takes the password as the answer to a question alone
 	refuseEnv   bool   // as an sshd without AcceptEnv
 	refuseFirst int    // connections to drop right away
 
@@ -56,6 +58,14 @@ func newHesitantServer(t *testing.T) *sshServer {
 	return s
 }
 
+// newAskingServer takes the password as the answer to a question alone.
+func newAskingServer(t *testing.T) *sshServer {
+	t.Helper()
+	s := newSSHServer(t)
+	s.asks = true
+	return s
+}
+
 func ed25519Signer(t *testing.T) ssh.Signer {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -78,15 +88,18 @@ func modernRSASigner(t *testing.T) ssh.Signer {
 	return restricted
 }
 
-func newUserKey(t *testing.T) (string, ssh.PublicKey) {
+// newUserKey returns a key, the same with the passphrase "open", and its public half.
+func newUserKey(t *testing.T) (string, string, ssh.PublicKey) {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	block, err := ssh.MarshalPrivateKey(private, "")
 	require.NoError(t, err)
+	locked, err := ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte("open"))
+	require.NoError(t, err)
 	key, err := ssh.NewPublicKey(public)
 	require.NoError(t, err)
-	return string(pem.EncodeToMemory(block)), key
+	return string(pem.EncodeToMemory(block)), string(pem.EncodeToMemory(locked)), key
 }
 
 func startSSHServer(t *testing.T, host ssh.Signer) *sshServer {
@@ -99,8 +112,8 @@ func startSSHServer(t *testing.T, host ssh.Signer) *sshServer {
 		hostKey: string(ssh.MarshalAuthorizedKey(host.PublicKey())),
 	}
 	var allowed ssh.PublicKey
-	s.userKey, allowed = newUserKey(t)
-	s.wrongKey, _ = newUserKey(t)
+	s.userKey, s.lockedKey, allowed = newUserKey(t)
+	s.wrongKey, _, _ = newUserKey(t)
 	config := &ssh.ServerConfig{
 		PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			if !bytes.Equal(key.Marshal(), allowed.Marshal()) {
@@ -109,8 +122,15 @@ func startSSHServer(t *testing.T, host ssh.Signer) *sshServer {
 			return &ssh.Permissions{}, nil
 		},
 		PasswordCallback: func(_ ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
-			if string(password) != "right" {
+			if s.asks || string(password) != "right" {
 				return nil, errors.New("wrong password")
+			}
+			return &ssh.Permissions{}, nil
+		},
+		KeyboardInteractiveCallback: func(_ ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+			answers, err := ask("", "", []string{"Password: "}, []bool{false})
+			if err != nil || !slices.Equal(answers, []string{"right"}) {
+				return nil, errors.New("wrong answer")
 			}
 			return &ssh.Permissions{}, nil
 		},

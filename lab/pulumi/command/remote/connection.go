@@ -75,12 +75,16 @@ func (c *Connection) Dial(ctx context.Context) (*ssh.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
-	client, err := attempt(ctx, "Dial from proxy", *c.DialErrorLimit, func() (*ssh.Client, error) {
-		tcp, err := proxy.Dial("tcp", c.address())
-		if err != nil {
-			return nil, err
-		}
-		conn, channels, requests, err := ssh.NewClientConn(tcp, c.address(), config)
+	// PerDialTimeout does not reach this far: the proxy's own limit counts.
+	stream, err := attempt(ctx, "Dial from proxy", *c.DialErrorLimit, func() (net.Conn, error) {
+		return proxy.Dial("tcp", c.address())
+	})
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	// As published, a second attempt goes over the stream that the first one closed, and its EOF is what is reported.
+	client, err := attempt(ctx, "Dial", *c.DialErrorLimit, func() (*ssh.Client, error) {
+		conn, channels, requests, err := ssh.NewClientConn(stream, c.address(), config)
 		if err != nil {
 			return nil, err
 		}
@@ -127,11 +131,12 @@ func (e *Endpoint) config(ctx context.Context) (*ssh.ClientConfig, error) {
 				return answers, nil
 			}))
 	}
-	socket := os.Getenv("SSH_AUTH_SOCK")
-	if e.AgentSocketPath != nil {
+	// A path that is given counts, also an empty one, which nothing answers.
+	socket, given := os.Getenv("SSH_AUTH_SOCK"), e.AgentSocketPath != nil
+	if given {
 		socket = *e.AgentSocketPath
 	}
-	if socket != "" {
+	if given || socket != "" {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		if err != nil { // also where a key is given: a dead socket in the environment fails every connection
 			return nil, err
@@ -150,11 +155,11 @@ func parseKey(key string, password *string) (ssh.Signer, error) {
 
 // attempt calls dial until it succeeds, has failed limit+1 times, or ctx ends. The pauses between are those of
 // Pulumi's retry package: 0.1 s, each 1.5 times the one before, at most 5 s.
-func attempt(ctx context.Context, what string, limit int, dial func() (*ssh.Client, error)) (*ssh.Client, error) {
-	var client *ssh.Client
+func attempt[T any](ctx context.Context, what string, limit int, dial func() (T, error)) (T, error) {
+	var result, none T
 	ok, _, err := retry.Until(ctx, retry.Acceptor{Accept: func(failed int, _ time.Duration) (bool, any, error) {
 		var err error
-		if client, err = dial(); err == nil {
+		if result, err = dial(); err == nil {
 			return true, nil, nil
 		}
 		if limit >= 0 && failed >= limit {
@@ -169,9 +174,9 @@ func attempt(ctx context.Context, what string, limit int, dial func() (*ssh.Clie
 	}})
 	switch {
 	case err != nil:
-		return nil, err
+		return none, err
 	case !ok:
-		return nil, ctx.Err()
+		return none, ctx.Err()
 	}
-	return client, nil
+	return result, nil
 }
