@@ -11,7 +11,6 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"berth/components/local"
-	berthremote "berth/components/remote"
 	"berth/components/remote/sshclient"
 )
 
@@ -121,7 +120,9 @@ func (n *Node) switchDrained(ctx context.Context, d Drainer, stdin string) error
 func (n *Node) onNode(ctx context.Context, verb, stdin string, limit time.Duration) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no end within %s", limit))
 	defer cancel()
-	client, err := dial(ctx, n.args.Connection)
+	var dialer sshclient.Dialer
+	defer dialer.Close()
+	client, err := dialer.Dial(ctx, n.args.Connection, drainDialLimit)
 	if err != nil {
 		return "", err
 	}
@@ -131,12 +132,6 @@ func (n *Node) onNode(ctx context.Context, verb, stdin string, limit time.Durati
 		return "", fmt.Errorf("%w\n%s", failed.Unwrap(), strings.TrimSpace(failed.Stderr))
 	}
 	return out, err
-}
-
-func dial(ctx context.Context, c berthremote.Connection) (*sshclient.Client, error) {
-	return sshclient.Dial(ctx, sshclient.Target{
-		Host: c.Host, Port: c.Port, User: c.User, PrivateKey: c.PrivateKey, HostKey: c.HostKey,
-	}, drainDialLimit)
 }
 
 // CordonsArgs is what a destroy needs to take cordons back.
