@@ -21,6 +21,7 @@ check_system() {
 	# kube-proxy itself may hold the ports of Services, as it did before Kubernetes 1.26.
 	TAKEN=$(timeout 10 ss -Hltnp "sport = :$NODE_PORT" 2>/dev/null | grep -v kube-proxy || :)
 	[ -z "$TAKEN" ] || bad "port $NODE_PORT is in use here by ${TAKEN##* }: choose another berth:registry.nodePort"
+	room /etc 1
 	room /usr/local 200
 	room /var/lib 150
 }
@@ -131,8 +132,7 @@ preflight() {
 
 main() {
 	case ${1-} in
-	preflight) preflight ;;
-	remove) remove ;;
+	preflight | remove) "$1" ;;
 	*) die "usage: preflight | remove" ;;
 	esac
 }

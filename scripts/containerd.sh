@@ -128,12 +128,13 @@ switch_in_unit() {
 		printf '%s\n' "$SELF"
 	} | put "$STATE/switch" 600
 	say "switching containerd to $VERSION"
-	# The unit gets the lock's open file as its stdin, and with it the lock, also when this script is gone.
+	# The unit gets the lock's open file as its stdin, and with it the lock, also when this script is gone. systemd ends
+	# what a switch began that was killed.
 	SWITCHED=0
-	timeout 420 systemd-run --unit=berth-switch --collect --quiet --pipe --wait /bin/sh "$STATE/switch" switch \
+	timeout 420 systemd-run --unit=berth-switch --collect --quiet --pipe --wait --property=TimeoutStopSec=300 \
+		--property=ExecStopPost="/bin/sh $STATE/switch undo" /bin/sh "$STATE/switch" switch \
 		<&9 >"$STATE/switch.log" 2>&1 || SWITCHED=$?
 	cat "$STATE/switch.log" >&2 || :
-	rm -f "$STATE/switch" "$STATE/switch.log"
 	[ "$SWITCHED" = 0 ] || die "the switch to containerd $VERSION failed"
 }
 
@@ -192,8 +193,8 @@ switch() {
 	}
 	PROBLEM="$DROPIN cannot be written"
 	[ "$NEXT" = "$BIN" ] || mv -f "$ROOT$NEXT" "$ROOT$BIN"
-	# After a loss of power the drop-in may be on the disk and the binary not. Without "sync FILE" all is written.
-	sync "$ROOT$BIN" 2>/dev/null || sync
+	# After a loss of power the drop-in may be on the disk and the binary not.
+	flush "$ROOT$BIN"
 	our_dir "${DROPIN%/*}"
 	dropin "$BIN" | our_file "$DROPIN" 644
 	rm -f "$ROOT$TRIAL"
@@ -203,6 +204,14 @@ switch() {
 	ctl daemon-reload
 	mf_set roots "$ROOTS"
 	say "containerd $VERSION runs"
+}
+
+# undo: runs when the unit's switch has ended. Only one that was killed leaves its trial.
+undo() {
+	[ -e "$ROOT$TRIAL" ] || return 0
+	facts
+	PLUGINS='' BEFORE=any PROBLEM="the switch was killed"
+	rollback
 }
 
 # tidy: records what is installed, links ctr where the name is free, drops what an older version left.
@@ -219,7 +228,7 @@ tidy() {
 	mf_get file | grep -e '-berth-[0-9]' | while read -r FILE; do
 		case $FILE in "$BIN" | "$CTR" | "$BIN.new" | "$CTR.new") ;; *) rm -f "$ROOT$FILE" ;; esac
 	done
-	for FILE in "$STATE"/artifact-*; do [ "$FILE" = "$STAGED" ] || rm -f "$FILE"; done
+	for FILE in "$STATE"/artifact-* "$STATE"/switch* "$STATE/fetch"; do [ "$FILE" = "$STAGED" ] || rm -rf "$FILE"; done
 	mf_set version "$VERSION"
 }
 link_ctr() {
@@ -264,6 +273,7 @@ main() {
 	stage) stage ;;
 	apply) apply ;;
 	switch) switch ;;
+	undo) undo ;;
 	*) die "usage: stage | apply" ;;
 	esac
 }

@@ -39,6 +39,11 @@ func TestKilledAnywhere(t *testing.T) {
 					if n.running() != "/usr/local/bin/containerd-berth-"+testVersion {
 						t.Fatalf("call %d: %s runs", count, n.running())
 					}
+					for _, left := range []string{"fetch", "switch", "switch.log"} {
+						if n.exists("var/lib/berth/" + left) {
+							t.Errorf("call %d: %s is left", count, left)
+						}
+					}
 				}
 				n.run(Anchor, "remove", anchorVars(owner))
 				n.same(clean)
@@ -118,24 +123,84 @@ func TestCutConnectionDuringSwitch(t *testing.T) {
 	})
 }
 
-// TestBinaryIsOnTheDiskFirst: what would run after a loss of power is written out before the unit is told to run it.
-func TestBinaryIsOnTheDiskFirst(t *testing.T) {
+// TestKilledTrial kills the unit's script while a containerd that cannot start is on trial: nobody is left to take it back
+// but systemd.
+func TestKilledTrial(t *testing.T) {
 	t.Parallel()
-	for name, fallback := range map[string]string{"a file": "", "all, where a file is refused": `[ $# = 0 ] || exit 1; `} {
+	eachShell(t, func(t *testing.T, n *node) {
+		clean := n.snapshot()
+		n.run(Base, "apply", baseVars(owner))
+		n.must(os.Rename(n.path+"/systemctl", n.path+"/systemctl.real"))
+		n.stub("systemctl", `"`+n.path+`/systemctl.real" "$@"
+RC=$?
+if [ "$1" = restart ] && mkdir "$SIM/killed" 2>/dev/null; then kill -9 "$(cat "$SIM/unit")"; fi
+exit $RC`)
+		n.fail(Containerd, "apply", containerdVars(owner, n.publish(containerdScript(testVersion, 1, "cri"))),
+			"is taken back: the switch was killed", "/usr/bin/containerd runs again", "the switch to containerd "+testVersion+" failed")
+		if n.getSim("active") != "active\n" || n.running() != "/usr/bin/containerd" {
+			t.Fatalf("containerd is %q, and %s runs", n.getSim("active"), n.running())
+		}
+		n.run(Containerd, "apply", containerdVars(owner, n.publish(containerdScript(testVersion, 0, "cri"))))
+		if n.running() != "/usr/local/bin/containerd-berth-"+testVersion {
+			t.Errorf("%s runs", n.running())
+		}
+		n.run(Anchor, "remove", anchorVars(owner))
+		n.same(clean)
+	})
+}
+
+// TestOnTheDiskFirst: what a loss of power leaves under a file's name is all of the file, or what was there before; and a unit is
+// told to run a binary that is there.
+func TestOnTheDiskFirst(t *testing.T) {
+	t.Parallel()
+	for name, old := range map[string]string{"a file": "", "all, where a file is refused": `[ $# = 0 ] || exit 1; `} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, shells(t)["dash"])
-			n.stub("sync", fallback+`ls "$FAKE/etc/systemd/system/containerd.service.d/zz-berth.conf" >>"$SIM/synced" 2>&1; echo "$@" >>"$SIM/synced"`)
+			n.stub("sync", old+`echo "sync $*" >>"$SIM/order"`)
+			n.stub("mv", `echo "mv $*" >>"$SIM/order"; exec /bin/mv "$@"`)
 			n.install()
-			want := "No such file or directory\n" + n.root + "/usr/local/bin/containerd-berth-" + testVersion + "\n"
-			if fallback != "" {
-				want = "No such file or directory\n\n"
+			synced := func(file string) string {
+				if old != "" {
+					return "sync "
+				}
+				return "sync " + file
 			}
-			if got := n.getSim("synced"); !strings.HasSuffix(got, want) {
-				t.Errorf("written to the disk: %q, want %q at its end", got, want)
+			binary, dropIn, renamed := 0, 0, 0
+			order := strings.Split(n.getSim("order"), "\n")
+			for i, line := range order {
+				words := strings.Fields(line)
+				if line == synced(n.root+"/usr/local/bin/containerd-berth-"+testVersion) && dropIn == 0 {
+					binary = i
+				}
+				// The link to ctr has no content.
+				if len(words) != 4 || !strings.HasSuffix(words[2], ".berth-tmp") || strings.HasSuffix(words[3], "/ctr") {
+					continue
+				}
+				renamed++
+				if i == 0 || order[i-1] != synced(words[2]) {
+					t.Errorf("%q comes without %q", line, synced(words[2]))
+				}
+				if strings.HasSuffix(words[3], "/zz-berth.conf") {
+					dropIn = i
+				}
+			}
+			if renamed < 10 || binary == 0 || dropIn < binary {
+				t.Errorf("%d files renamed, the binary is written out at %d, the drop-in comes at %d:\n%s", renamed, binary, dropIn, n.getSim("order"))
 			}
 		})
 	}
+}
+
+// TestCutUpload: what came of an archive whose upload was cut is in no manifest, and goes all the same.
+func TestCutUpload(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shells(t)["dash"])
+	n.mkdir("tmp")
+	clean := n.snapshot()
+	n.write("tmp/berth-registry-image.tar", "half", 0o600)
+	n.run(Anchor, "remove", anchorVars(owner))
+	n.same(clean)
 }
 
 // killAt makes the call of tool whose number is the length of KILL_AT kill the script that made it.

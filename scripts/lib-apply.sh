@@ -21,6 +21,10 @@ our_file() {
 	put "$ROOT$1" "$2"
 }
 
+# removed: the mark of the last remove, "SECONDS 0 PID"; a remove by hand leaves SECONDS out. It lies under
+# /run: a reboot ends marks and orphans alike.
+removed() { cat "$REMOVED" 2>/dev/null || :; }
+
 # claim WHAT [CHECK]: lock and ownership for an apply, and in between what else must hold before anything is changed. After a killed pulumi an apply may wait behind a remove, or arrive after
 # it (dials are bounded: 300 s); neither may act, or the node would be changed with nobody left to clean it.
 claim() {

@@ -4,7 +4,7 @@
 # hosts_write: new content on stdin. The copy keeps mode, owner, label and ACL; a symlink is followed.
 hosts_write() {
 	HOSTS=$(readlink -f "$ROOT/etc/hosts")
-	cp -a "$HOSTS" "$HOSTS.berth-tmp" && cat >"$HOSTS.berth-tmp" && mv -f "$HOSTS.berth-tmp" "$HOSTS"
+	cp -a "$HOSTS" "$HOSTS.berth-tmp" && cat >"$HOSTS.berth-tmp" && flush "$HOSTS.berth-tmp" && mv -f "$HOSTS.berth-tmp" "$HOSTS"
 }
 
 # hosts_remove: without our block, and without the newline that we had to add in front of it. A block that lost its end

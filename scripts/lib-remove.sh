@@ -55,6 +55,8 @@ remove() {
 	}
 	# By hand (no owner given) nothing is known to be on its way here: only what waits already is stopped.
 	echo "${OWNER:+$(date +%s)} 0 $$" >"$REMOVED"
+	# An upload that was cut is in no manifest.
+	rm -f "$ROOT/tmp/berth-registry-image.tar"
 	[ -f "$MANIFEST" ] || {
 		rm -rf "$STATE"
 		echo "removed: nothing was left"

@@ -15,20 +15,15 @@ untrust() {
 	rm -f "$ROOT$CA_WAS" "$ROOT$CA_WAS.berth-tmp"
 	UPDATE=update-ca-certificates
 	case $CA_WAS in
-	/usr/local/*)
-		for LINK in $(links) $(mf_get calink); do rm -f "$ROOT/etc/ssl/certs/$LINK"; done
-		update_store
-		[ ! -d "$ROOT/etc/ca-certificates/update.d" ] || ! have run-parts ||
-			run-parts --test -- "$ROOT/etc/ca-certificates/update.d" | while read -r HOOK; do
-				echo -/etc/ssl/certs/berth.pem | timeout 120 "$HOOK" >/dev/null 2>&1 || say "$HOOK failed"
-			done
-		;;
-	/etc/pki/trust/*) update_store ;;
-	*)
-		UPDATE=update-ca-trust
-		update_store
-		;;
+	/usr/local/*) for LINK in $(links) $(mf_get calink); do rm -f "$ROOT/etc/ssl/certs/$LINK"; done ;;
+	/etc/pki/trust/*) ;;
+	*) UPDATE=update-ca-trust ;;
 	esac
+	update_store
+	[ ! -d "$ROOT/etc/ca-certificates/update.d" ] || ! have run-parts ||
+		run-parts --test -- "$ROOT/etc/ca-certificates/update.d" | while read -r HOOK; do
+			echo -/etc/ssl/certs/berth.pem | timeout 120 "$HOOK" >/dev/null 2>&1 || say "$HOOK failed"
+		done
 	mf_drop ca
 	mf_drop calink
 	say "took the CA out of the trust store"

@@ -9,8 +9,7 @@ BEGAN=$(date +%s)
 
 ctl() { timeout 90 systemctl "$@"; }
 facts() {
-	FACTS=$(ctl show -p LoadState,ActiveState,Type,KillMode,MainPID,FragmentPath,DropInPaths,RequiredBy,BoundBy,ConsistsOf \
-		-p Environment,ExecStart "$UNIT")
+	FACTS=$(ctl show -p LoadState,ActiveState,Type,KillMode,MainPID,FragmentPath,DropInPaths,RequiredBy,BoundBy,ConsistsOf,Environment,ExecStart "$UNIT")
 }
 fact() { printf '%s\n' "$FACTS" | sed -n "s/^$1=//p"; }
 exe() { readlink "$ROOT/proc/$(fact MainPID)/exe" || :; }
@@ -121,5 +120,5 @@ restart() {
 # last_words: what containerd and systemd said about a failed start, without the routine.
 last_words() {
 	timeout 20 journalctl -u "$UNIT" --since "@$BEGAN" -o cat --no-pager 2>/dev/null |
-		grep -Ev 'level=(info|debug|warning)|^(Starting|Started|Stopping|Stopped) ' | tail -n 15 | cut -c1-300 >&2 || :
+		grep -Ev 'level=(info|debug|warning)|^(Start|Stopp)(ing|ed) ' | tail -n 15 | cut -c1-300 >&2 || :
 }

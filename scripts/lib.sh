@@ -5,9 +5,7 @@
 
 set -eu
 umask 077
-LC_ALL=C
-PATH="${PATH:-/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-export LC_ALL PATH
+export LC_ALL=C PATH="${PATH:-/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # A cut connection must not stop a script at its next message.
 trap '' PIPE
 
@@ -27,12 +25,17 @@ have() { command -v "$1" >/dev/null 2>&1; }
 sum() { sha256sum "$1" 2>/dev/null | cut -d' ' -f1; }
 label() { ! have restorecon || restorecon "$1" 2>/dev/null || :; }
 
-# put FILE MODE: replaces FILE atomically with stdin. Nothing is touched when content and mode are right already.
+# flush FILE: writes it out to the disk. Without "sync FILE" all is written.
+flush() { sync "$1" 2>/dev/null || sync; }
+
+# put FILE MODE: replaces FILE atomically with stdin, also where the power fails: some filesystems would have the new name
+# on the disk before the content. Nothing is touched when content and mode are right already.
 put() {
 	cat >"$1.berth-tmp" && chmod "$2" "$1.berth-tmp" || return 1
 	if cmp -s "$1" "$1.berth-tmp" && [ -n "$(find "$1" -prune -perm "$2")" ]; then
 		rm -f "$1.berth-tmp"
 	else
+		flush "$1.berth-tmp"
 		mv -f "$1.berth-tmp" "$1" && label "$1"
 	fi
 }
@@ -57,7 +60,3 @@ lock() {
 	fi
 	printf '%s\n' "$2 of $OWNER (pid $$, since $(date -u +%H:%M:%S) UTC)" >"$LOCK"
 }
-
-# removed: the mark of the last remove, "SECONDS 0 PID"; a remove by hand leaves SECONDS out. It lies under
-# /run: a reboot ends marks and orphans alike.
-removed() { cat "$REMOVED" 2>/dev/null || :; }

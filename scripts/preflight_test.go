@@ -83,6 +83,10 @@ func TestPreflight(t *testing.T) {
 			}, nil,
 			[]string{"/usr/local has 100 MB left: 200 MB are needed", "/var/lib has 100 MB"},
 		},
+		"read-only": {
+			func(n *node) { n.stub("findmnt", "case $* in *"+n.root+"/etc) echo ro,relatime ;; esac") }, nil,
+			[]string{"/etc is mounted read-only"},
+		},
 		"all at once": {
 			func(n *node) {
 				n.mkdir("var/lib/rancher/k3s")

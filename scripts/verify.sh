@@ -82,6 +82,7 @@ check_unit() {
 		echo "containerd ${RUNS#"$ROOT"} runs in place of $BIN"
 	fi
 	[ ! -e "$ROOT$TRIAL" ] || echo "containerd trial drop-in ${TRIAL##*/} is left"
+	[ ! -e "$STATE/switch" ] || echo "containerd the step was interrupted"
 	# The operator has been asked about these, and nothing else looks at the word.
 	# shellcheck disable=SC2034
 	ALLOW=gpu
@@ -116,7 +117,7 @@ check_containerd() {
 
 verify() {
 	[ "$(id -u)" = 0 ] || [ -n "$ROOT" ] || die "not root on this node: use root or a user with passwordless sudo"
-	if [ ! -f "$MANIFEST" ]; then
+	if [ ! -s "$MANIFEST" ]; then
 		if traces; then
 			echo "applies $(token)"
 			echo "base the manifest is gone"

@@ -91,6 +91,7 @@ func TestVerify(t *testing.T) {
 			"containerd drop-in zz-berth.conf is changed\n",
 		},
 		{"trial", write("run/systemd/system/containerd.service.d/zzz-berth-trial.conf", "", 0o644), "containerd trial drop-in zzz-berth-trial.conf is left\n"},
+		{"switch", write("var/lib/berth/switch", "", 0o600), "containerd the step was interrupted\n"},
 		{
 			"another containerd runs",
 			func(n *node) {
@@ -121,6 +122,9 @@ func TestVerify(t *testing.T) {
 		{"way out", remove("usr/local/sbin/berth-remove"), "base /usr/local/sbin/berth-remove is missing\n"},
 		{
 			"manifest", remove("var/lib/berth/manifest"), "base the manifest is gone\ncontainerd the manifest is gone\n",
+		},
+		{
+			"empty manifest", write("var/lib/berth/manifest", "", 0o600), "base the manifest is gone\ncontainerd the manifest is gone\n",
 		},
 		{
 			"state", func(n *node) { n.must(os.RemoveAll(n.root + "/var/lib/berth")) },

@@ -13,7 +13,8 @@ import (
 	"berth/scripts"
 )
 
-// uploadPath is where the archive lands: under /tmp, since the login user may not be root. The import moves it away.
+// uploadPath is where the archive lands: under /tmp, since the login user may not be root. The removal of the node takes it
+// away by this name, since what came of an upload that was cut is in no manifest.
 const uploadPath = "/tmp/berth-registry-image.tar"
 
 // importImage brings the registry's own image to its node where an archive is given, and returns what the Deployment waits for.
