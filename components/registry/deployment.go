@@ -28,7 +28,7 @@ func (r *Registry) createDeployment(
 	configMap, err := corev1.NewConfigMap(ctx, name+"-config", &corev1.ConfigMapArgs{
 		Metadata: r.metadata(appName + "-config"),
 		Data:     pulumi.StringMap{"config.yml": pulumi.String(config)},
-	}, pulumi.Parent(r))
+	}, pulumi.Parent(r), pulumi.DependsOn(args.After))
 	if err != nil {
 		return nil, err
 	}

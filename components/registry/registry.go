@@ -38,7 +38,9 @@ type Args struct {
 	Node string
 	// Connection reaches that node; used where Archive is given.
 	Connection remote.Connection
-	// After is what must be in the graph before that node is touched: its anchor.
+	// After is what must be in the graph before that node is touched, and anything of the registry is in the cluster: its anchor.
+	// Creation takes over objects that exist. Where the node refuses, since it belongs to another stack, the objects are that
+	// stack's too, and a destroy of this one would delete them.
 	After []pulumi.Resource
 	// Owner is the token of that node ("stack/node").
 	Owner string
@@ -94,7 +96,7 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 }
 
 func (r *Registry) create(ctx *pulumi.Context, name string, args *Args) error {
-	if err := r.createNamespace(ctx, name, args.Namespace); err != nil {
+	if err := r.createNamespace(ctx, name, args); err != nil {
 		return err
 	}
 	imported, err := r.importImage(ctx, name, args)
@@ -116,18 +118,18 @@ func (r *Registry) create(ctx *pulumi.Context, name string, args *Args) error {
 	return r.createPullSecrets(ctx, name, args, deployment)
 }
 
-func (r *Registry) createNamespace(ctx *pulumi.Context, name, namespace string) error {
-	r.Namespace = pulumi.String(namespace).ToStringOutput()
-	if namespace != OwnNamespace {
+func (r *Registry) createNamespace(ctx *pulumi.Context, name string, args *Args) error {
+	r.Namespace = pulumi.String(args.Namespace).ToStringOutput()
+	if args.Namespace != OwnNamespace {
 		return nil
 	}
 	ns, err := corev1.NewNamespace(ctx, name+"-namespace", &corev1.NamespaceArgs{
 		Metadata: &metav1.ObjectMetaArgs{
-			Name: pulumi.String(namespace),
+			Name: pulumi.String(args.Namespace),
 			// The images are on a hostPath, which the stricter levels forbid.
 			Labels: pulumi.StringMap{"pod-security.kubernetes.io/enforce": pulumi.String("privileged")},
 		},
-	}, pulumi.Parent(r))
+	}, pulumi.Parent(r), pulumi.DependsOn(args.After))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -28,7 +29,12 @@ func create(t *testing.T, edit func(*Args)) *graphtest.Graph {
 	}
 	edit(&args)
 	g, err := graphtest.Run(t, func(ctx *pulumi.Context) error {
-		_, err := New(ctx, "registry", &args)
+		anchor, err := remote.NewCommand(ctx, "anchor", &remote.CommandArgs{Connection: args.Connection, Run: "preflight"})
+		if err != nil {
+			return err
+		}
+		args.After = []pulumi.Resource{anchor}
+		_, err = New(ctx, "registry", &args)
 		return err
 	}, nil, func(r graphtest.Resource) resource.PropertyMap {
 		if r.Type == "command:local:Command" {
@@ -98,5 +104,21 @@ func TestArchiveIsImportedBeforeTheDeployment(t *testing.T) {
 	g := create(t, func(a *Args) { a.Archive = archive })
 	assert.True(t, g.Get("registry-image-import").DependsOn("registry-image-upload"))
 	assert.True(t, g.Get("registry-deployment").DependsOn("registry-image-import"))
-	assert.Empty(t, create(t, func(*Args) {}).OfType("command:remote:Command"), "without an archive the cluster pulls as it does")
+	assert.Len(t, create(t, func(*Args) {}).OfType("command:remote:Command"), 1, "without an archive the cluster pulls as it does")
+}
+
+// Another stack that the node refuses must not take over this one's objects, to delete them with its own destroy.
+func TestNothingIsInTheClusterBeforeTheAnchor(t *testing.T) {
+	t.Parallel()
+	for _, namespace := range []string{OwnNamespace, "default"} {
+		g := create(t, func(a *Args) { a.Namespace = namespace })
+		objects := 0
+		for _, r := range g.All() {
+			if strings.HasPrefix(r.Type, "kubernetes:") {
+				objects++
+				assert.True(t, r.DependsOn("anchor") || r.DependsOn("registry-deployment"), "%s in %s", r.Name, namespace)
+			}
+		}
+		assert.Greater(t, objects, 4)
+	}
 }

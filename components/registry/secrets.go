@@ -32,7 +32,7 @@ func (r *Registry) createSecrets(ctx *pulumi.Context, name string, args *Args) (
 	}
 	tlsSecret, err := r.newSecret(ctx, name+"-tls", appName+"-tls", "kubernetes.io/tls", pulumi.StringMap{
 		"tls.crt": args.Cert, "tls.key": args.Key,
-	})
+	}, args.After)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (r *Registry) createSecrets(ctx *pulumi.Context, name string, args *Args) (
 	httpSecret := args.Key.ToStringOutput().ApplyT(func(key string) string { return digest("http secret", key) }).(pulumi.StringOutput)
 	auth, err := r.newSecret(ctx, name+"-auth", appName+"-auth", "Opaque", pulumi.StringMap{
 		"htpasswd": htpasswd.Stdout, "httpSecret": pulumi.ToSecret(httpSecret).(pulumi.StringOutput),
-	})
+	}, args.After)
 	if err != nil {
 		return nil, err
 	}
@@ -97,10 +97,12 @@ func dockerConfig(args *Args) (string, error) {
 	return string(text), nil
 }
 
-func (r *Registry) newSecret(ctx *pulumi.Context, resource, name, kind string, data pulumi.StringMap) (*corev1.Secret, error) {
+func (r *Registry) newSecret(
+	ctx *pulumi.Context, resource, name, kind string, data pulumi.StringMap, after []pulumi.Resource,
+) (*corev1.Secret, error) {
 	return corev1.NewSecret(ctx, resource, &corev1.SecretArgs{
 		Metadata:   r.metadata(name),
 		Type:       pulumi.String(kind),
 		StringData: pulumi.ToSecret(data).(pulumi.StringMapOutput),
-	}, pulumi.Parent(r))
+	}, pulumi.Parent(r), pulumi.DependsOn(after))
 }
