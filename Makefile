@@ -46,6 +46,11 @@ unit: packages ## unit and script tests
 e2e: packages lab-up ## the end-to-end test on the lab
 	go -C lab test ./e2e -run TestEndToEnd -v -count=1 -timeout 45m
 
+# No part of test: it takes minutes, and the script tests kill the same steps at every tool that they call, in simulation.
+.PHONY: faults
+faults: packages lab-up ## the faults on the lab: kills, cut connections, lost power, full disks, one row each
+	go -C lab test ./e2e -run TestFaults -v -count=1 -timeout 30m
+
 .PHONY: test-containerd
 test-containerd: packages ## apply, vet, test and build every patched containerd
 	BERTH_TEST_CONTAINERD=1 go test ./components/containerd/... -v -count=1 -timeout 120m

@@ -17,7 +17,7 @@ func TestChangeOfMind(t *testing.T) { //nolint:paralleltest // one cluster, one 
 	if testing.Short() {
 		t.Skip("needs root, a cluster and minutes")
 	}
-	s := newSuite(t)
+	s := newSuite(t, watchLeaks(t))
 	for _, step := range []struct { //nolint:paralleltest // the steps build on each other
 		name  string
 		check func(*suite, *testing.T)

@@ -40,7 +40,7 @@ func TestEndToEnd(t *testing.T) { //nolint:paralleltest // one cluster, one orde
 	if testing.Short() {
 		t.Skip("needs root, a cluster and minutes")
 	}
-	s := newSuite(t)
+	s := newSuite(t, watchLeaks(t))
 	for _, point := range []struct { //nolint:paralleltest // the points build on each other
 		name  string
 		check func(*suite, *testing.T)
@@ -82,12 +82,12 @@ type suite struct {
 	checkout  string // a second checkout of the project, made when it is needed
 }
 
-func newSuite(t *testing.T) *suite {
+func newSuite(t *testing.T, l *leaks) *suite {
 	t.Helper()
 	c := startLab(t)
 	s := &suite{cluster: c, project: c.Project, port: firstPort, password: firstPassword, archive: c.NginxArchive, temporary: t.TempDir()}
 	env := append(os.Environ(), c.Env()...)
-	s.leaks = watchLeaks(t)
+	s.leaks = l
 	// The test changes a copy of the stack's config: the lab's own stays as the lab wrote it.
 	config := filepath.Join(s.temporary, "Pulumi.lab.yaml")
 	written, err := os.ReadFile(filepath.Join(c.Project, "stacks", "Pulumi.lab.yaml"))

@@ -45,6 +45,7 @@ type pod struct {
 	name, node, image string
 	pullSecret        string
 	policy            string // imagePullPolicy; default Always
+	restart           string // restartPolicy; default Never
 	command           []string
 }
 
@@ -53,6 +54,9 @@ func (p pod) manifest(t *testing.T) string {
 	if p.policy == "" {
 		p.policy = "Always"
 	}
+	if p.restart == "" {
+		p.restart = "Never"
+	}
 	container := map[string]any{"name": "main", "image": p.image, "imagePullPolicy": p.policy}
 	if len(p.command) > 0 {
 		container["command"] = p.command
@@ -60,7 +64,7 @@ func (p pod) manifest(t *testing.T) string {
 	spec := map[string]any{
 		"nodeName":                      p.node,
 		"tolerations":                   []any{map[string]any{"operator": "Exists"}},
-		"restartPolicy":                 "Never",
+		"restartPolicy":                 p.restart,
 		"terminationGracePeriodSeconds": 0,
 		"automountServiceAccountToken":  false,
 		"containers":                    []any{container},

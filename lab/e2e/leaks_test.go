@@ -30,9 +30,12 @@ type leaks struct {
 	secrets map[string]string // name → a part of it that is nowhere else
 }
 
+func newLeaks() *leaks { return &leaks{seen: map[string]string{}, secrets: map[string]string{}} }
+
+// watchLeaks samples process lists until the test ends, which costs a part of a processor.
 func watchLeaks(t *testing.T) *leaks {
 	t.Helper()
-	l := &leaks{seen: map[string]string{}, secrets: map[string]string{}}
+	l := newLeaks()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan struct{})
 	go func() {

@@ -21,7 +21,7 @@ type daemon struct{ pid, exe, since string }
 func containerdOf(t *testing.T, n *cluster.Node) daemon {
 	t.Helper()
 	out := run(t, n, `pid=$(systemctl show -p MainPID --value containerd)
-echo "$pid $(readlink "/proc/$pid/exe") $(systemctl show -p ActiveEnterTimestampMonotonic --value containerd)"`)
+echo "$pid $(readlink "/proc/$pid/exe" | sed 's/ (deleted)$//') $(systemctl show -p ActiveEnterTimestampMonotonic --value containerd)"`)
 	f := strings.Fields(out)
 	if len(f) != 3 {
 		t.Fatalf("containerd does not run on %s: %q", n.Name, out)

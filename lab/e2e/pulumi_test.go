@@ -206,6 +206,9 @@ func (p *pulumiCLI) start(t *testing.T, args ...string) *started {
 	return s
 }
 
+// ended tells whether the run is over; done still has its result.
+func (s *started) ended() bool { return len(s.done) > 0 }
+
 // lockedBuffer may be read while a program writes to it.
 type lockedBuffer struct {
 	mu  sync.Mutex
