@@ -68,7 +68,7 @@ intact() {
 unpack() {
 	rm -rf "$STATE/unpacked"
 	mkdir "$STATE/unpacked"
-	tar -xzof "$STAGED" -C "$STATE/unpacked" bin/containerd bin/ctr || die "the artifact is not complete, or the disk is full"
+	tar -xzof "$STAGED" -C "$STATE/unpacked" bin/containerd bin/ctr || die "the artifact is broken, or the disk is full"
 	place containerd "$BIN"
 	place ctr "$CTR"
 	rm -rf "$STATE/unpacked"
@@ -270,10 +270,7 @@ apply() {
 
 main() {
 	case ${1-} in
-	stage) stage ;;
-	apply) apply ;;
-	switch) switch ;;
-	undo) undo ;;
+	stage | apply | switch | undo) "$1" ;;
 	*) die "usage: stage | apply" ;;
 	esac
 }

@@ -22,7 +22,7 @@ func TestConnections(t *testing.T) { //nolint:paralleltest // one cluster, one o
 	if testing.Short() {
 		t.Skip("needs root, a cluster and minutes")
 	}
-	s := newSuite(t)
+	s := newSuite(t, watchLeaks(t))
 	w := &ways{suite: s, passphrase: rand.Text(), worker: rand.Text(), bastion: rand.Text()}
 	w.close(t)
 	for _, part := range []struct { //nolint:paralleltest // the parts build on each other

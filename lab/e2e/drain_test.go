@@ -22,7 +22,7 @@ func TestDrain(t *testing.T) { //nolint:paralleltest // one cluster, one order
 	if testing.Short() {
 		t.Skip("needs root, a cluster and minutes")
 	}
-	s := newSuite(t)
+	s := newSuite(t, watchLeaks(t))
 	t.Cleanup(func() { s.removeWeb(t) })
 	s.pulumi.set(t, "berth:drain.enabled", "true", false)
 	s.pulumi.set(t, "berth:drain.timeout", "2m", false)
