@@ -51,6 +51,10 @@ e2e: packages lab-up ## the end-to-end test on the lab
 faults: packages lab-up ## the faults on the lab: kills, cut connections, lost power, full disks, one row each
 	go -C lab test ./e2e -run TestFaults -v -count=1 -timeout 30m
 
+.PHONY: modes
+modes: packages lab-up ## the end-to-end test of every access mode on the lab
+	go -C lab test ./e2e -run TestModes -v -count=1 -timeout 45m
+
 .PHONY: test-containerd
 test-containerd: packages ## apply, vet, test and build every patched containerd
 	BERTH_TEST_CONTAINERD=1 go test ./components/containerd/... -v -count=1 -timeout 120m

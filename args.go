@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"berth/components/access"
 	"berth/components/certificate"
 	"berth/components/config"
 	"berth/components/containerd"
@@ -66,9 +67,11 @@ func newNodes(ctx *pulumi.Context, cfg *config.Config) (map[string]*node.Node, e
 			RegistryNames: cfg.Registry.Names(),
 			NodePort:      cfg.Registry.NodePort,
 			Trust:         cfg.Certificate.Trust,
-			Version:       containerd.FullVersion(n.ContainerdVersion),
+			Access:        cfg.Access.Mode,
+			ClusterIP:     clusterIP(cfg),
+			Version:       version(cfg, n),
 			// In one order, so that another one in the config is no change.
-			Fixes:         slices.Sorted(slices.Values(slices.Concat(containerd.Fixes(n.ContainerdVersion), cfg.Containerd.AcceptCVE))),
+			Fixes:         slices.Sorted(slices.Values(fixes(cfg, n))),
 			MinorUpgrade:  cfg.Containerd.AllowMinorUpgrade,
 			ReloadWithGPU: n.ReloadWithGPU,
 			Retired:       n.Retired,
@@ -79,6 +82,31 @@ func newNodes(ctx *pulumi.Context, cfg *config.Config) (map[string]*node.Node, e
 		nodes[n.Name] = created
 	}
 	return nodes, nil
+}
+
+func mode(cfg *config.Config) access.Mode { return access.Mode(cfg.Access.Mode) }
+
+// clusterIP is the address that the name leads to, in the mode that has one.
+func clusterIP(cfg *config.Config) string {
+	if mode(cfg) != access.ClusterIP {
+		return ""
+	}
+	return cfg.Access.ClusterIP
+}
+
+// version is the containerd that a node gets, if any.
+func version(cfg *config.Config, n config.Node) string {
+	if !mode(cfg).Patched() {
+		return ""
+	}
+	return containerd.FullVersion(n.ContainerdVersion)
+}
+
+func fixes(cfg *config.Config, n config.Node) []string {
+	if !mode(cfg).Patched() {
+		return nil
+	}
+	return slices.Concat(containerd.Fixes(n.ContainerdVersion), cfg.Containerd.AcceptCVE)
 }
 
 // anchor is what must be in the graph before a node is touched. No component hands its own dependencies to its children,
@@ -162,13 +190,34 @@ func registryArgs(
 	}
 }
 
+// accessArgs says in the preview, too, what the mode does on nodes, where that is not the patched containerd that the rollout tells of.
+func accessArgs(ctx *pulumi.Context, cfg *config.Config, reg *registry.Registry) *access.Args {
+	if !mode(cfg).Patched() {
+		// Where the message cannot be shown, the mode is the same.
+		_ = ctx.Log.Info(fmt.Sprintf("access mode %s: %s", mode(cfg), mode(cfg).OnNodes()), nil)
+	}
+	return &access.Args{
+		Mode:       mode(cfg),
+		ClusterIP:  clusterIP(cfg),
+		NodePort:   cfg.Registry.NodePort,
+		Namespace:  reg.Namespace,
+		Selector:   reg.Selector(),
+		TargetPort: registry.ContainerPort,
+		After:      reg.Served(),
+		Options:    reg.DeletedWith(),
+	}
+}
+
 func target(n config.Node) containerd.Target {
 	return containerd.Target{Version: n.ContainerdVersion, Arch: n.Arch}
 }
 
-// targets are the builds that the nodes need, in a fixed order.
+// targets are the builds that the nodes need, in a fixed order: none where they keep their containerd.
 func targets(cfg *config.Config) []containerd.Target {
 	var list []containerd.Target
+	if !mode(cfg).Patched() {
+		return list
+	}
 	for _, n := range cfg.Nodes {
 		list = append(list, target(n))
 	}
@@ -182,6 +231,11 @@ func publicationArgs(
 	cfg *config.Config, cert *certificate.Certificate, reg *registry.Registry, build *containerd.Build,
 ) *containerd.PublicationArgs {
 	gate := cfg.RegistryNode()
+	// Another road to the registry is proved by another image.
+	road := strings.Join(build.Versions(), " ")
+	if !mode(cfg).Patched() {
+		road = cfg.Access.Mode + " " + clusterIP(cfg)
+	}
 	return &containerd.PublicationArgs{
 		Registry: containerd.RegistryTarget{
 			Host:     cfg.Registry.Host,
@@ -196,7 +250,7 @@ func publicationArgs(
 		Build:   build,
 		Aliases: slices.Sorted(slices.Values(cfg.Registry.Aliases)),
 		Rollout: pulumi.StringArray{
-			pulumi.String(strings.Join(build.Versions(), " ")), cert.Cert, reg.Credentials, pulumi.Sprintf("%d", cfg.Registry.NodePort),
+			pulumi.String(road), cert.Cert, reg.Credentials, pulumi.Sprintf("%d", cfg.Registry.NodePort),
 		},
 	}
 }
@@ -218,8 +272,8 @@ func rollout(ctx *pulumi.Context, cfg *config.Config) node.Rollout {
 }
 
 func provisionArgs(
-	cfg *config.Config, n *node.Node, cert *certificate.Certificate, reg *registry.Registry, build *containerd.Build,
-	publication *containerd.Publication, cluster pulumi.ProviderResource,
+	cfg *config.Config, n *node.Node, cert *certificate.Certificate, reg *registry.Registry, road *access.Access,
+	build *containerd.Build, publication *containerd.Publication, cluster pulumi.ProviderResource,
 ) *node.ProvisionArgs {
 	described, _ := cfg.Node(n.Name())
 	return &node.ProvisionArgs{
@@ -228,7 +282,7 @@ func provisionArgs(
 		Artifact:  containerd.ArtifactRepository,
 		Username:  cfg.Registry.Username,
 		Password:  cfg.Registry.Password,
-		Registry:  reg.Served(),
+		Served:    slices.Concat(reg.Served(), road.Served()),
 		Published: publication.Pushed,
 		Verification: &node.VerificationArgs{
 			Namespace:  reg.Namespace,

@@ -6,6 +6,7 @@ import (
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"berth/components/access"
 	"berth/components/certificate"
 	"berth/components/config"
 	"berth/components/containerd"
@@ -39,6 +40,10 @@ func run(ctx *pulumi.Context, look node.Look) error {
 	if err != nil {
 		return err
 	}
+	road, err := access.New(ctx, "access", accessArgs(ctx, cfg, reg), pulumi.Providers(cluster))
+	if err != nil {
+		return err
+	}
 	build, err := containerd.NewBuild(ctx, "containerd", targets(cfg))
 	if err != nil {
 		return err
@@ -58,7 +63,7 @@ func run(ctx *pulumi.Context, look node.Look) error {
 	for _, wave := range rollout(ctx, cfg).Waves() {
 		var verified []pulumi.Resource
 		for _, name := range wave {
-			args := provisionArgs(cfg, nodes[name], cert, reg, build, publication, cluster)
+			args := provisionArgs(cfg, nodes[name], cert, reg, road, build, publication, cluster)
 			args.Draining, args.Finding, args.Before = draining, drift[name], before
 			if err := nodes[name].Provision(ctx, args); err != nil {
 				return err

@@ -71,12 +71,13 @@ check_config() {
 		[ -z "$CERTS" ] || bad "config.toml has both config_path and registry.mirrors: keep one"
 		! has "registry\.mirrors\.[\"']?($ANY)[\"'\]]" || bad "config.toml sends $NAMES elsewhere by registry.mirrors: remove that table"
 	fi
-	# The last two are what containerd takes from 2.2 on where nothing is configured.
+	# Mode mirror sends the registry's names to another port. The last two folders are what containerd takes from 2.2 on where
+	# nothing is configured.
 	for DIR in $(echo "$CERTS" | tr ':' ' ') /etc/containerd/certs.d /etc/docker/certs.d; do
 		for HOST in $NAMES _default; do
 			TOML=$DIR/$HOST/hosts.toml
 			TO=$(sed -n -e 's/^[[:space:]]*server *= *//p' -e 's/^[[:space:]]*\[host\.\(.*\)\].*/\1/p' "$ROOT$TOML" 2>/dev/null |
-				tr -d "\"'" | grep -vixE "(https://)?($ANY)(:443)?/?" || :)
+				tr -d "\"'" | grep -vixE "(https://)?($ANY)(:[0-9]+)?/?" || :)
 			[ -z "$TO" ] || bad "$TOML sends pulls to $(oneline "$TO"): remove that entry"
 		done
 	done
@@ -122,6 +123,9 @@ check_name() {
 
 check() {
 	CA_PEM=$(printf '%s\n' "$CA_PEM")
+	# The access step may have led the name elsewhere, and alone knows when it may be led back.
+	OWN=$HOSTS_IP LED=$(mf_get hosts-at)
+	HOSTS_IP=${OWN:+${LED:-$OWN}}
 	check_trust
 	check_hosts
 	check_config
@@ -202,9 +206,13 @@ apply() {
 		trust_scoped
 	fi
 	hosts_apply
+	mf_set hosts-own "$OWN"
 	PAIRS="$NAMES $NODE_PORT"
-	[ "$(cat "$ROOT$PORTS" 2>/dev/null)" = "$(mapping "$PAIRS")" ] || did port "$NAMES: port $NODE_PORT"
-	mapping "$PAIRS" | our_file "$PORTS" 644
+	# Where containerd is the packaged one, nothing reads it.
+	[ "$MODE" != patch ] || {
+		[ "$(cat "$ROOT$PORTS" 2>/dev/null)" = "$(mapping "$PAIRS")" ] || did port "$NAMES: port $NODE_PORT"
+		mapping "$PAIRS" | our_file "$PORTS" 644
+	}
 	# What verify compares with; written last, so that it says that all of this is done.
 	mf_set ca-sum "$(sum "$ROOT$(ca_path)")"
 	mf_set ports "$PAIRS"

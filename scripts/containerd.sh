@@ -1,6 +1,5 @@
 # shellcheck shell=sh
-# Fetches the patched containerd and switches the node to it. The switch itself runs as a transient unit (verb switch),
-# so that a cut connection cannot stop it half way; it gets no secret.
+# Fetches the patched containerd and switches the node to it, in a transient unit (verb switch).
 
 case ${VERSION-}${ARTIFACT-x/x} in
 *[!A-Za-z0-9.+~_/-]* | .* | *..*) die "VERSION or ARTIFACT has a form that is not expected" ;;
@@ -10,7 +9,6 @@ CTR=/usr/local/bin/ctr-berth-$VERSION
 LINK=/usr/local/bin/ctr
 STAGED=$STATE/artifact-${DIGEST#sha256:}.tar.gz
 
-quote() { printf "%s='%s'\n" "$1" "$(printf '%s' "$2" | sed "s/'/'\\\\''/g")"; }
 text() { printf '%s\n' "$1" | tr -d "\"'\\\\" | tr -s ' \t' ' ' | sed 's/^ //;s/ $//'; }
 
 fetch_curl() {
@@ -117,25 +115,13 @@ try_run() {
 	WAS=$("$ROOT$STOCK" --version 2>/dev/null | awk '{ sub(/^v/, "", $3); split($3, v, /[.]/); print v[1] * 1000 + v[2] }') || :
 	NEW=$(echo "$VERSION" | awk -F. '{ print $1 * 1000 + $2 }')
 	[ "${WAS:-0}" -le "$NEW" ] ||
-		die "the node's package is of a newer line than $VERSION: choose that line in berth:containerd.version"
+		die "the node's package is of a newer line than $VERSION: choose that line"
 }
 
 switch_in_unit() {
 	try_run
-	{
-		echo "exec 9<&0"
-		for NAME in ROOT OWNER VERSION DIGEST TRUST NEXT ROOTS; do eval "quote $NAME \"\$$NAME\""; done
-		printf '%s\n' "$SELF"
-	} | put "$STATE/switch" 600
 	say "switching containerd to $VERSION"
-	# The unit gets the lock's open file as its stdin, and with it the lock, also when this script is gone. systemd ends
-	# what a switch began that was killed.
-	SWITCHED=0
-	timeout 420 systemd-run --unit=berth-switch --collect --quiet --pipe --wait --property=TimeoutStopSec=300 \
-		--property=ExecStopPost="/bin/sh $STATE/switch undo" /bin/sh "$STATE/switch" switch \
-		<&9 >"$STATE/switch.log" 2>&1 || SWITCHED=$?
-	cat "$STATE/switch.log" >&2 || :
-	[ "$SWITCHED" = 0 ] || die "the switch to containerd $VERSION failed"
+	in_unit ROOT OWNER VERSION DIGEST TRUST NEXT ROOTS || die "the switch to containerd $VERSION failed"
 }
 
 # rollback: what ran before runs again before this returns; the packaged containerd if even that fails.
@@ -156,9 +142,6 @@ rollback() {
 	facts
 	die "$(exe) runs again"
 }
-
-# plugins: the containerd plugins that are ok. btrfs is left out, since a static build cannot have it.
-plugins() { timeout 20 ctr plugins ls 2>/dev/null | awk '$NF == "ok" && $2 != "btrfs" { printf "%s.%s ", $1, $2 }'; }
 
 # switch: a trial that a crash or reboot forgets, then the permanent drop-in.
 switch() {
@@ -206,8 +189,8 @@ switch() {
 	say "containerd $VERSION runs"
 }
 
-# undo: runs when the unit's switch has ended. Only one that was killed leaves its trial.
-undo() {
+# killed: runs when the unit's switch has ended. Only one that was killed leaves its trial.
+killed() {
 	[ -e "$ROOT$TRIAL" ] || return 0
 	facts
 	PLUGINS='' BEFORE=any PROBLEM="the switch was killed"
@@ -265,12 +248,14 @@ apply() {
 	begin apply
 	settled || switch_in_unit
 	tidy
+	# The road of another access mode was needed until now.
+	[ ! -f "$STATE/undo" ] || /bin/sh "$STATE/undo"
 	echo "containerd=$VERSION digest=$DIGEST restarts=$(mf_get restarts)"
 }
 
 main() {
 	case ${1-} in
-	stage | apply | switch | undo) "$1" ;;
+	stage | apply | switch | killed) "$1" ;;
 	*) die "usage: stage | apply" ;;
 	esac
 }

@@ -93,9 +93,28 @@ func containerdScript(version string, startRC int, plugins ...string) string {
 	}
 	// Each version has an internal plugin that no other has, as the release lines do.
 	fmt.Fprintf(&b, "echo 'io.containerd.internal.v1 only-in-%s - ok'\n", version)
-	b.WriteString("echo 'io.containerd.snapshotter.v1 zfs linux/amd64 skip'\n;;\nesac\n")
+	b.WriteString("echo 'io.containerd.snapshotter.v1 zfs linux/amd64 skip'\n;;\n--config)\n[ \"$3 $4\" = 'config dump' ]\n" + configDump + ";;\nesac\n")
 	return b.String()
 }
+
+// configDump shows a configuration as containerd does: without comments, with what is not said in it, and with an error for a table that
+// is there twice.
+const configDump = `
+[ -e "$2" ] || set -- - /dev/null
+awk -v name='[plugins."io.containerd.grpc.v1.cri".registry]' '
+	BEGIN { print "version = 2"; print "imports = [\"" ARGV[1] "\"]" }
+	{ sub(/^[ \t]+/, ""); sub(/[ \t]*#.*/, "") }
+	$0 == "" || /^version/ || /^imports/ { next }
+	/^\[/ { if (tables[$0]++) exit failed = 1; table = $0; if (table == name) next }
+	table == name { if ($1 in keys) exit failed = 1; keys[$1] = $0; next }
+	{ print "  " $0 }
+	END {
+		if (failed) exit 1
+		if (!("config_path" in keys)) keys["config_path"] = "config_path = \"\""
+		print "  " name
+		for (key in keys) print "    " keys[key]
+	}' "$2"
+`
 
 func (n *node) mkdir(name string) {
 	n.t.Helper()
@@ -325,6 +344,7 @@ func anchorVars(owner string) []Var {
 func baseVars(owner string, change ...Var) []Var {
 	return changed([]Var{
 		{"OWNER", owner}, {"NAMES", "Yuan.com"}, {"NODE_PORT", "30443"}, {"HOSTS_IP", "10.99.0.12"}, {"CA_PEM", testCA}, {"TRUST", "containerd"},
+		{"MODE", "patch"},
 	}, change)
 }
 

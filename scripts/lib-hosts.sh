@@ -25,7 +25,6 @@ hosts_remove() {
 				if (on) for (i = 1; i <= n; i++) if (held[i] != entry) out(held[i])
 				if (sep != "" && (last ? bare == "" : open == "")) printf "\n"
 			}' "$ROOT/etc/hosts" | hosts_write
-		say "took the entry out of /etc/hosts"
 	fi
 	mf_drop hosts
 	mf_drop hosts-bare

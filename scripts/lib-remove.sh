@@ -64,6 +64,8 @@ remove() {
 	}
 	untrust
 	images_remove
+	# What the access step left for this.
+	[ ! -f "$STATE/undo" ] || /bin/sh "$STATE/undo"
 	containerd_back
 	hosts_remove
 	mf_get link | while read -r LINK TARGET; do

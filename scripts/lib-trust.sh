@@ -26,5 +26,4 @@ untrust() {
 		done
 	mf_drop ca
 	mf_drop calink
-	say "took the CA out of the trust store"
 }

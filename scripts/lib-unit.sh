@@ -109,9 +109,9 @@ healthy() {
 	done
 }
 
-# restart: with the unit as it now lies on disk.
+# restart: with the unit as it now lies on disk, unless RELOAD is empty: on a node with GPUs, a reload takes them from pods.
 restart() {
-	ctl daemon-reload
+	[ -z "${RELOAD-1}" ] || ctl daemon-reload
 	ctl reset-failed "$UNIT" 2>/dev/null || :
 	mf_set restarts $(($(mf_get restarts) + 1))
 	ctl restart "$UNIT"

@@ -24,20 +24,24 @@ type Script string
 
 const (
 	// Anchor checks a node without changing it (verb preflight) and takes berth off it again (verb remove).
-	// Variables: OWNER, NODE_PORT, NODE_IP, ARCH (amd64 or arm64), VERSION, and ALLOW, words of what is let pass: the
+	// Variables: OWNER, NODE_PORT, NODE_IP, ARCH (amd64 or arm64), VERSION (empty where the node keeps its containerd), and ALLOW, words of what is let pass: the
 	// CVEs, as YY-NNNN, whose fixes are in VERSION or not missed; unknown, where a package has no changelog; minor, for
 	// a VERSION of a later line than the package's; gpu, for a reload of systemd on a node with NVIDIA GPUs.
 	Anchor Script = "anchor"
-	// Base checks what pulls by the registry's name depend on, then installs the CA, the hosts entry and the port
-	// mapping (verb apply).
+	// Base checks what pulls by the registry's name depend on, then installs the CA, the hosts entry and, for MODE patch,
+	// the port mapping (verb apply).
 	// Variables: OWNER, NAMES (of the registry, with blanks between), NODE_PORT, HOSTS_IP (empty for no hosts entry),
-	// CA_PEM, TRUST (os or containerd).
+	// CA_PEM, TRUST (os or containerd), MODE.
 	Base Script = "base"
 	// Containerd fetches the patched containerd and switches the node to it (verb apply). Verb stage does what can be done
 	// before that and changes nothing that runs; its stdout is "restart" or "settled", which is what apply will do.
 	// Variables: OWNER, VERSION, DIGEST, ARTIFACT, REGISTRY_HOST, NODE_PORT, NODE_IP, PULL_USER, PULL_PASSWORD,
 	// CA_PEM, TRUST, ALLOW (of which gpu counts).
 	Containerd Script = "containerd"
+	// Access leads the packaged containerd to the registry, in place of a patched one (verb apply).
+	// Variables: OWNER, MODE (mirror or cluster-ip), NAMES (of the registry, with blanks between), NODE_PORT, CLUSTER_IP
+	// (empty unless MODE is cluster-ip), CA_PEM, TRUST, ALLOW (of which gpu counts).
+	Access Script = "access"
 	// Verify says how a node differs from what was installed on it, and changes nothing (verb verify). Its stdout is
 	// "applies N" or "absent N", then a line "base REASON", "containerd REASON" or "note REASON" per difference.
 	// Variables: OWNER.
@@ -74,17 +78,21 @@ var parts = map[Script]part{
 	},
 	Base: {
 		files:    []string{"lib.sh", "lib-apply.sh", "lib-trust.sh", "lib-hosts.sh", "lib-base.sh", "lib-check.sh", "base.sh"},
-		required: []string{"OWNER", "NAMES", "NODE_PORT", "HOSTS_IP", "CA_PEM", "TRUST"},
+		required: []string{"OWNER", "NAMES", "NODE_PORT", "HOSTS_IP", "CA_PEM", "TRUST", "MODE"},
 	},
 	Containerd: {
-		files: []string{"lib.sh", "lib-apply.sh", "lib-unit.sh", "lib-dropin.sh", "containerd.sh"},
+		files: []string{"lib.sh", "lib-apply.sh", "lib-unit.sh", "lib-dropin.sh", "lib-switch.sh", "containerd.sh"},
 		required: []string{
 			"OWNER", "VERSION", "DIGEST", "ARTIFACT", "REGISTRY_HOST", "NODE_PORT", "NODE_IP",
 			"PULL_USER", "PULL_PASSWORD", "CA_PEM", "TRUST", "ALLOW",
 		},
 	},
+	Access: {
+		files:    []string{"lib.sh", "lib-apply.sh", "lib-unit.sh", "lib-switch.sh", "lib-certs.sh", "lib-config.sh", "access.sh"},
+		required: []string{"OWNER", "MODE", "NAMES", "NODE_PORT", "CLUSTER_IP", "CA_PEM", "TRUST", "ALLOW"},
+	},
 	Verify: {
-		files:    []string{"lib.sh", "lib-unit.sh", "lib-base.sh", "lib-dropin.sh", "verify.sh"},
+		files:    []string{"lib.sh", "lib-unit.sh", "lib-base.sh", "lib-dropin.sh", "lib-certs.sh", "verify.sh"},
 		required: []string{"OWNER"},
 	},
 	ImportImage: {
@@ -128,7 +136,7 @@ func stdin(s Script, root string, vars []Var) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("rendering script %q: %w", s, err)
 	}
-	if s == Containerd {
+	if s == Containerd || s == Access {
 		vars = fingerprint(vars)
 	}
 	// Scripts prefix every path with $ROOT, which only tests set: a value inherited from the node's environment must

@@ -52,7 +52,7 @@ check_base() {
 	if [ -n "$ENTRY" ] && [ "$(hosts_now)" != "$(hosts_block "$ENTRY")" ]; then
 		if [ -n "$(hosts_now)" ]; then echo "base the block in /etc/hosts is changed"; else echo "base the block in /etc/hosts is missing"; fi
 	fi
-	[ "$(cat "$ROOT$PORTS" 2>/dev/null)" = "$(mapping "$SERVED")" ] || off base "$PORTS" "port mapping $PORTS"
+	! mf_get file | grep -qxF "$PORTS" || [ "$(cat "$ROOT$PORTS" 2>/dev/null)" = "$(mapping "$SERVED")" ] || off base "$PORTS" "port mapping $PORTS"
 	[ -e "$ROOT/usr/local/sbin/berth-remove" ] || if [ -e "$ROOT/run/berth-remove" ]; then
 		echo "base /usr/local/sbin/berth-remove is missing"
 	else
@@ -102,7 +102,27 @@ check_unit() {
 		END { if (number[1] > number[2]) print "note the package brings containerd " name[1] ": berth:containerd.version is behind" }'
 }
 
+# check_access: the packaged containerd, and what leads it to the registry.
+check_access() {
+	facts
+	[ "$(fact ActiveState)" = active ] || echo "containerd containerd.service is $(fact ActiveState)"
+	case $(exe) in */containerd-berth-*) echo "containerd the patched containerd runs" ;; esac
+	mf_get entry | while read -r FILE SERVER; do
+		[ "$(cat "$ROOT$FILE" 2>/dev/null)" = "$(hosts_toml "$SERVER" "$(ca_path)")" ] || off containerd "$FILE" "entry $FILE"
+	done
+	EDITED=$(mf_get config)
+	[ -z "$EDITED" ] || grep -qsx '# BEGIN berth' "$ROOT$EDITED" || echo "containerd config_path in $EDITED is missing"
+	case $(mf_get roots) in
+	"os $(mf_get ca-sum)" | certs) ;;
+	*) echo "containerd the restart after a change of trust is missing" ;;
+	esac
+}
+
 check_containerd() {
+	[ ! -f "$STATE/undo" ] || {
+		if [ -n "$(mf_get access)" ]; then check_access; else echo "containerd a change of the access mode is not complete"; fi
+		return 0
+	}
 	VERSION=$(mf_get version)
 	[ -n "$VERSION" ] || {
 		echo "containerd the step is not complete"

@@ -25,6 +25,7 @@ type checker struct {
 func (c *checker) check(ctx context.Context) {
 	c.checkRegistry(c.root.child("registry"))
 	c.checkCertificate(c.root.child("certificate"))
+	c.checkAccess(c.root.child("access"))
 	c.checkContainerd(c.root.child("containerd"))
 	c.checkKubernetes(c.root.child("kubernetes"))
 	c.checkSSH(ctx, c.root.child("ssh"))
@@ -223,7 +224,11 @@ func (c *checker) checkContainerd(p *place) {
 			c.bad(at, "%s is not the id of a CVE; write it as CVE-2024-25621, or unknown", show(id))
 		}
 	})
-	c.checkVersion(p.child("version"), c.cfg.Containerd.Version)
+	at := p.child("version")
+	if c.cfg.Containerd.Version == "" && c.cfg.Access.Mode == ModePatch && !c.mistakes.has(c.root.child("access").child("mode")) {
+		c.bad(at, "is missing, and access.mode: patch needs it; write version: \"1.7.36\"")
+	}
+	c.checkVersion(at, c.cfg.Containerd.Version)
 }
 
 // checkVersion checks a version of containerd.

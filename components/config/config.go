@@ -16,6 +16,7 @@ import (
 type Config struct {
 	Registry    Registry    `key:"registry"`
 	Certificate Certificate `key:"certificate"`
+	Access      Access      `key:"access"`
 	Containerd  Containerd  `key:"containerd"`
 	Kubernetes  Kubernetes  `key:"kubernetes"`
 	SSH         SSH         `key:"ssh"`
@@ -95,10 +96,26 @@ type Certificate struct {
 	Generation int `key:"generation" default:"1" range:"1-1000000" example:"generation: 1"`
 }
 
-// Containerd is what the nodes are to run.
+// Modes of access.
+const (
+	ModePatch     = "patch"
+	ModeMirror    = "mirror"
+	ModeClusterIP = "cluster-ip"
+)
+
+// Access is how a node comes from the registry's name, which has no port, to the registry.
+type Access struct {
+	// How nodes come from the name to the registry: patch (a containerd that dials nodePort), mirror (a certs.d entry of the
+	// packaged containerd) or cluster-ip (an address of the cluster that serves port 443). A change is made in place.
+	Mode string `key:"mode" default:"patch" values:"patch,mirror,cluster-ip" example:"mode: patch"`
+	// Address of the registry's Service for mode: cluster-ip, a free one from the lower band of the cluster's Service range.
+	ClusterIP string `key:"clusterIP" computed:"none; needed with mode: cluster-ip" example:"clusterIP: 10.96.0.43"`
+}
+
+// Containerd is what the nodes are to run where access.mode is patch; in other modes they keep the containerd of their package.
 type Containerd struct {
 	// Upstream version to build and run, x.y.z in quotes.
-	Version string `key:"version" required:"true" example:"version: \"1.7.36\""`
+	Version string `key:"version" computed:"required with access.mode: patch" example:"version: \"1.7.36\""`
 	// Whether version may be of a later line (1.7, 2.0) than the containerd package of a node. Nothing goes to an earlier line, or below the package.
 	AllowMinorUpgrade bool `key:"allowMinorUpgrade" default:"false" example:"allowMinorUpgrade: true"`
 	// CVEs whose fixes the package of a node has, and version lacks, that are accepted; unknown accepts a package without a readable changelog.

@@ -27,7 +27,7 @@ type Build struct {
 	digests map[Target]pulumi.StringOutput
 }
 
-// NewBuild builds containerd for the targets, or takes it from the cache.
+// NewBuild builds containerd for the targets, or takes it from the cache. Without targets nothing is built.
 func NewBuild(ctx *pulumi.Context, name string, targets []Target, opts ...pulumi.ResourceOption) (*Build, error) {
 	b := &Build{targets: targets, digests: make(map[Target]pulumi.StringOutput, len(targets))}
 	if err := ctx.RegisterComponentResource("berth:containerd:Build", name, b, opts...); err != nil {
@@ -71,7 +71,7 @@ type PublicationArgs struct {
 	CA pulumi.StringInput
 	// After is what must be there first: the registry.
 	After []pulumi.Resource
-	// Build is what is published.
+	// Build is what is published beside the verification image; it may be of no target.
 	Build *Build
 	// Aliases are further names of the registry.
 	Aliases []string
@@ -103,14 +103,18 @@ func NewPublication(ctx *pulumi.Context, name string, args *PublicationArgs, opt
 	}
 	request := pulumi.All(inputs...).ApplyT(func(v []any) PublishRequest { return args.request(v[0].(string), v[1].(string), v[2:]) })
 	versions := strings.Join(args.Build.Versions(), ", ")
+	summary := fmt.Sprintf("publish containerd %s to %s", versions, args.Registry.Host)
+	if versions == "" {
+		summary = "publish the verification image to " + args.Registry.Host
+	}
 	push, err := local.NewProgram(ctx, name+"-push", &local.ProgramArgs{
 		Package: "./components/containerd/cmd/publish",
-		Summary: fmt.Sprintf("publish containerd %s to %s", versions, args.Registry.Host),
+		Summary: summary,
 		Input:   request,
 		Secret:  true,
 	}, pulumi.Parent(p), pulumi.DependsOn(args.After))
 	if err != nil {
-		return nil, fmt.Errorf("describing the publication of containerd %s: %w", versions, err)
+		return nil, fmt.Errorf("describing %q: %w", summary, err)
 	}
 	p.Pushed = push
 	for _, host := range append([]string{args.Registry.Host}, args.Aliases...) {

@@ -35,7 +35,10 @@ type Args struct {
 	NodePort      int
 	// Trust is "os" for the machine's trust store or "containerd" for containerd alone.
 	Trust string
-	// Version is the full version of the containerd to come ("1.7.36+berth.1").
+	// Access is the mode by which the node comes from the registry's name to the registry. ClusterIP is where the name leads in place of
+	// HostsIP; empty where the mode has no such address.
+	Access, ClusterIP string
+	// Version is the full version of the containerd to come ("1.7.36+berth.1"); empty where the node keeps the containerd of its package.
 	Version string
 	// Fixes are the CVEs that are fixed in it, or accepted although they are not; the word unknown accepts a packaged containerd
 	// whose fixes nothing tells.
@@ -103,6 +106,10 @@ func (a *Args) allow() string {
 	}
 	if a.MinorUpgrade {
 		words = append(words, "minor")
+	}
+	if a.Version == "" {
+		// The packaged containerd is restarted without a reload.
+		return strings.Join(append(words, "gpu"), " ")
 	}
 	return strings.Join(append(words, a.allowGPU()...), " ")
 }

@@ -23,8 +23,8 @@ type ProvisionArgs struct {
 	Username, Password string
 	// Finding is what a look at the node found.
 	Finding Finding
-	// Registry must serve its port before the mapping on a node sends pulls there.
-	Registry []pulumi.Resource
+	// Served is what must stand before a node sends pulls to the registry.
+	Served []pulumi.Resource
 	// Published is what must be in the registry before a node fetches.
 	Published pulumi.Resource
 	// Before are the verifications of the wave in front: containerd is switched only when they passed.
@@ -45,7 +45,7 @@ func (n *Node) Provision(ctx *pulumi.Context, args *ProvisionArgs) error {
 	if err != nil {
 		return fmt.Errorf("describing containerd of node %s: %w", n.args.Name, err)
 	}
-	// The line holds no secret; the command's output is treated as one because its input holds the password.
+	// The line holds no secret; the command's output is treated as one where its input holds the password.
 	n.Result = pulumi.Unsecret(containerd.Stdout).(pulumi.StringOutput)
 	n.Recap = pulumi.String("retired").ToStringOutput()
 	if !n.args.Retired {
@@ -67,6 +67,7 @@ func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Comman
 			{Name: "HOSTS_IP", Value: n.args.HostsIP},
 			{Name: "CA_PEM", Value: v.ca},
 			{Name: "TRUST", Value: n.args.Trust},
+			{Name: "MODE", Value: n.args.Access},
 		}
 	})
 	return berthremote.NewCommand(ctx, n.name+"-base", &berthremote.CommandArgs{
@@ -74,11 +75,27 @@ func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Comman
 		Run:        fmt.Sprintf("apply base %s port %d trust %s", names, n.args.NodePort, n.args.Trust),
 		Repair:     args.Finding.repair(stepBase),
 		Stdin:      stdin,
-	}, n.options(pulumi.DependsOn(append([]pulumi.Resource{n.anchor}, args.Registry...)))...)
+	}, n.options(pulumi.DependsOn(append([]pulumi.Resource{n.anchor}, args.Served...)))...)
 }
 
-// addContainerd is the one step that restarts containerd, so it knows everything that asks for a restart, the trusted CA included.
+// addContainerd is the one step that restarts containerd, so it knows everything that asks for a restart, the trusted CA included. It is
+// one resource in all modes of access: what ran on the node last is in its state, also when a change of the mode stopped half way.
 func (n *Node) addContainerd(ctx *pulumi.Context, args *ProvisionArgs, base pulumi.Resource) (*remote.Command, error) {
+	step := &berthremote.CommandArgs{Connection: n.args.Connection, Repair: args.Finding.repair(stepContainerd)}
+	if n.args.Version == "" {
+		n.keepContainerd(step, args)
+	} else {
+		n.patchContainerd(step, args)
+	}
+	draining, err := n.drained(ctx, args.Draining)
+	if err != nil {
+		return nil, err
+	}
+	after := append([]pulumi.Resource{n.anchor, base, args.Published}, args.Before...)
+	return berthremote.NewCommand(ctx, n.name+"-containerd", step, n.options(append(draining, pulumi.DependsOn(after))...)...)
+}
+
+func (n *Node) patchContainerd(step *berthremote.CommandArgs, args *ProvisionArgs) {
 	stdin := n.render(args, scripts.Containerd, args.Digest, func(v values) []scripts.Var {
 		return []scripts.Var{
 			{Name: "REGISTRY_HOST", Value: n.args.RegistryHost},
@@ -93,18 +110,29 @@ func (n *Node) addContainerd(ctx *pulumi.Context, args *ProvisionArgs, base pulu
 			{Name: "ALLOW", Value: strings.Join(n.args.allowGPU(), "")},
 		}
 	})
-	draining, err := n.drained(ctx, args.Draining)
-	if err != nil {
-		return nil, err
+	step.Run = "apply containerd " + n.args.Version
+	step.Stdin = pulumi.ToSecret(stdin).(pulumi.StringOutput)
+	step.Secret = true
+}
+
+// keepContainerd leads the packaged containerd to the registry.
+func (n *Node) keepContainerd(step *berthremote.CommandArgs, args *ProvisionArgs) {
+	step.Run = fmt.Sprintf("apply containerd of the package, mode %s to port %d", n.args.Access, n.args.NodePort)
+	if n.args.ClusterIP != "" {
+		step.Run = fmt.Sprintf("apply containerd of the package, mode %s to %s", n.args.Access, n.args.ClusterIP)
 	}
-	after := append([]pulumi.Resource{n.anchor, base, args.Published}, args.Before...)
-	return berthremote.NewCommand(ctx, n.name+"-containerd", &berthremote.CommandArgs{
-		Connection: n.args.Connection,
-		Run:        "apply containerd " + n.args.Version,
-		Repair:     args.Finding.repair(stepContainerd),
-		Stdin:      pulumi.ToSecret(stdin).(pulumi.StringOutput),
-		Secret:     true,
-	}, n.options(append(draining, pulumi.DependsOn(after))...)...)
+	step.Stdin = args.CA.ToStringOutput().ApplyT(func(ca string) (string, error) {
+		return scripts.Stdin(scripts.Access, []scripts.Var{
+			{Name: "OWNER", Value: n.args.Owner},
+			{Name: "MODE", Value: n.args.Access},
+			{Name: "NAMES", Value: strings.Join(n.args.RegistryNames, " ")},
+			{Name: "NODE_PORT", Value: strconv.Itoa(n.args.NodePort)},
+			{Name: "CLUSTER_IP", Value: n.args.ClusterIP},
+			{Name: "CA_PEM", Value: ca},
+			{Name: "TRUST", Value: n.args.Trust},
+			{Name: "ALLOW", Value: strings.Join(n.args.allowGPU(), "")},
+		})
+	}).(pulumi.StringOutput)
 }
 
 // values are inputs of a script that come from other resources.

@@ -92,16 +92,16 @@ func container(args *Args) *corev1.ContainerArgs {
 				SecretKeyRef: &corev1.SecretKeySelectorArgs{Name: pulumi.String(appName + "-auth"), Key: pulumi.String("httpSecret")},
 			}},
 		},
-		Ports: corev1.ContainerPortArray{&corev1.ContainerPortArgs{ContainerPort: pulumi.Int(containerPort)}},
+		Ports: corev1.ContainerPortArray{&corev1.ContainerPortArgs{ContainerPort: pulumi.Int(ContainerPort)}},
 		// "/" answers without credentials on every release; "/v2/" asks for them.
 		ReadinessProbe: &corev1.ProbeArgs{
 			HttpGet: &corev1.HTTPGetActionArgs{
-				Path: pulumi.String("/"), Port: pulumi.Int(containerPort), Scheme: pulumi.String("HTTPS"),
+				Path: pulumi.String("/"), Port: pulumi.Int(ContainerPort), Scheme: pulumi.String("HTTPS"),
 			},
 			PeriodSeconds: pulumi.Int(2),
 		},
 		LivenessProbe: &corev1.ProbeArgs{
-			TcpSocket:           &corev1.TCPSocketActionArgs{Port: pulumi.Int(containerPort)},
+			TcpSocket:           &corev1.TCPSocketActionArgs{Port: pulumi.Int(ContainerPort)},
 			InitialDelaySeconds: pulumi.Int(10),
 		},
 		// No limit on CPU: every request verifies a bcrypt hash, and a throttled registry fails pulls.

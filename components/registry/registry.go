@@ -18,8 +18,8 @@ const (
 	appName = "docker-registry"
 	// OwnNamespace is the one namespace that berth creates and deletes; any other belongs to somebody and is used as it is.
 	OwnNamespace = "berth-registry"
-	// containerPort is what the registry listens on inside its pod.
-	containerPort = 8443
+	// ContainerPort is what the registry listens on inside its pod.
+	ContainerPort = 8443
 	// servicePort is the port without a name: tools inside pods that use the Service need no port either.
 	servicePort = 443
 	// PullSecretName is the imagePullSecret in every namespace that gets one.
@@ -149,7 +149,7 @@ func (r *Registry) createService(ctx *pulumi.Context, name string, args *Args, d
 			Ports: corev1.ServicePortArray{&corev1.ServicePortArgs{
 				Name:       pulumi.String("https"),
 				Port:       pulumi.Int(servicePort),
-				TargetPort: pulumi.Int(containerPort),
+				TargetPort: pulumi.Int(ContainerPort),
 				NodePort:   pulumi.Int(args.NodePort),
 			}},
 		},
@@ -167,6 +167,9 @@ func (r *Registry) metadata(name string) *metav1.ObjectMetaArgs {
 
 // Labels are those of the registry's pod, among others.
 func Labels() map[string]string { return map[string]string{"app": appName} }
+
+// Selector finds the registry's pods.
+func (r *Registry) Selector() pulumi.StringMap { return labels() }
 
 func labels() pulumi.StringMap { return pulumi.ToStringMap(Labels()) }
 

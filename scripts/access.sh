@@ -1,0 +1,232 @@
+# shellcheck shell=sh
+# The roads to the registry on which containerd stays as its package brings it. MODE mirror: an entry of certs.d names the port. MODE cluster-ip:
+# the name leads to an address of the cluster that serves port 443. The new road is opened before the one of another mode is closed, so that
+# the node can pull at every moment. This script stays as $UNDO, for those who close this road: a removal, and the patched containerd.
+
+UNDO=$STATE/undo
+
+mf_cut() { { grep -vxF "$1" "$MANIFEST" || :; } | put "$MANIFEST" 600; }
+
+# dirs_drop DIR: DIR and its parents, where we made them and nothing is in them.
+dirs_drop() {
+	DIR=$1
+	# shellcheck disable=SC2153 # ROOT is no misspelt ROOTS
+	while mf_get dir | grep -qxF "$DIR" && rmdir "$ROOT$DIR" 2>/dev/null; do
+		mf_cut "dir $DIR"
+		DIR=${DIR%/*}
+	done
+}
+drop() {
+	rm -f "$ROOT$1" "$ROOT$1.berth-tmp"
+	dirs_drop "${1%/*}"
+}
+
+# entry NAME SERVER: containerd goes to SERVER for NAME.
+entry() {
+	PLACE=$FOLDER/$1/hosts.toml
+	[ ! -e "$ROOT$PLACE" ] || grep -q '^# Written by berth' "$ROOT$PLACE" || mf_get entry | grep -qF "$PLACE " ||
+		die "$PLACE is not from berth: move it away"
+	KEEP="$KEEP
+$PLACE $2
+"
+	mf_add entry "$PLACE $2"
+	our_dir "${PLACE%/*}"
+	hosts_toml "$2" "$CA" | put "$ROOT$PLACE" 644
+}
+
+# entries: for each name; with its port it is another name to containerd, and may be asked for as well.
+entries() {
+	# shellcheck disable=SC2153 # NAMES is no misspelt NAME
+	for NAME in $NAMES; do
+		case $MODE in
+		mirror) entry "$NAME" "$NAME:$NODE_PORT" ;;
+		*) entry "$NAME" "$NAME" ;;
+		esac
+		entry "${NAME}_${NODE_PORT}_" "$NAME:$NODE_PORT"
+	done
+}
+
+# entries_drop: all that are not in KEEP.
+entries_drop() {
+	mf_get entry | while read -r PLACE SERVER; do
+		case $KEEP in
+		*"
+$PLACE $SERVER
+"*) continue ;;
+		*"
+$PLACE "*) ;;
+		*) drop "$PLACE" ;;
+		esac
+		mf_cut "entry $PLACE $SERVER"
+	done
+}
+
+# lead IP: the names in /etc/hosts lead there.
+lead() {
+	[ -n "$1" ] || return 0
+	sed "s/^hosts [^ ]* /hosts $1 /" "$MANIFEST" | put "$MANIFEST" 600
+	sed "/^# BEGIN berth$/,/^# END berth$/s/^[^# ][^ ]* /$1 /" "$ROOT/etc/hosts" | rewrite "$ROOT/etc/hosts"
+}
+
+# open_address: the names lead to the cluster's address, once it has answered here.
+open_address() {
+	[ "$(mf_get hosts-at)" != "$CLUSTER_IP" ] || return 0
+	! have curl || SAID=$(curl -q -sS -o /dev/null --noproxy '*' --max-time 10 --retry 5 --retry-connrefused --cacert "$ROOT$CA" \
+		--resolve "${NAMES%% *}:443:$CLUSTER_IP" "https://${NAMES%% *}/" 2>&1) ||
+		die "the registry does not answer at $CLUSTER_IP:443: see route and kube-proxy of this node: $SAID"
+	mf_set hosts-at "$CLUSTER_IP"
+	lead "$CLUSTER_IP"
+	# containerd remembers /etc/hosts for five seconds: for as long, the road that it may be on stays.
+	[ -z "$(mf_get entry)" ] || sleep 6
+}
+close_address() {
+	[ -n "$(mf_get hosts-at)" ] || return 0
+	mf_drop hosts-at
+	# The address is served until all nodes have left it.
+	lead "$(mf_get hosts-own)"
+}
+
+rollback() {
+	trap - EXIT
+	say "access mode $MODE is taken back: $PROBLEM"
+	last_words
+	[ ! -e "$STATE/dropin" ] || {
+		RELOAD=1
+		mv -f "$STATE/dropin" "$ROOT$DROPIN"
+	}
+	[ -z "$ADDED" ] || config_undo
+	[ -z "$CUT" ] || (config_add "$CUT") || :
+	restart || :
+	healthy any "" || die "CONTAINERD IS NOT HEALTHY ON THIS NODE: $PROBLEM"
+	facts
+	die "$(exe) runs again"
+}
+
+# switch: the packaged containerd with its new configuration.
+switch() {
+	facts
+	stock
+	case $(exe) in
+	*/containerd-berth-*) PLUGINS=$(cat "$STATE/plugins" 2>/dev/null || :) ;;
+	*) PLUGINS=$(plugins) ;;
+	esac
+	PROBLEM="systemctl restart failed, or was interrupted"
+	trap rollback EXIT
+	trap 'exit 1' HUP INT TERM
+	[ -z "$CUT" ] || config_undo
+	rm -f "$ROOT$TRIAL"
+	[ ! -e "$ROOT$DROPIN" ] || {
+		cp -p "$ROOT$DROPIN" "$STATE/dropin"
+		rm -f "$ROOT$DROPIN"
+	}
+	restart && healthy stock "$PLUGINS" || exit 1
+	trap - EXIT
+	mf_set roots "$ROOTS"
+	rm -f "$STATE/dropin"
+}
+
+# killed: runs when the unit's switch has ended. Only one that was killed leaves the old drop-in aside.
+killed() {
+	[ -e "$STATE/dropin" ] || return 0
+	facts
+	PROBLEM="the switch was killed"
+	rollback
+}
+
+# unpatch: what the patched containerd left.
+unpatch() {
+	mf_get link | while read -r LINK TARGET; do
+		[ "$(readlink "$ROOT$LINK" || :)" != "$TARGET" ] || rm -f "$ROOT$LINK"
+		rm -f "$ROOT$LINK.berth-tmp"
+	done
+	mf_get file | grep -e '-berth-[0-9]' -e "$DROPIN" -e "$PORTS" | while read -r FILE; do
+		drop "$FILE"
+		mf_cut "file $FILE"
+	done
+	rm -f "$STATE/plugins" "$STATE"/artifact-*
+	for KEY in link artifact sums version; do mf_drop "$KEY"; done
+}
+
+# plan: sets FOLDER (of certs.d, where this mode uses it), ROOTS (what containerd must know from its start), and why it must be started again.
+plan() {
+	FOLDER='' ADDED='' CUT='' RELOAD='' AGAIN='' KEEP=''
+	config_file
+	SET=$(folders "$ROOT$CONFIG")
+	ROOTS="$TRUST $CA_SHA256"
+	case $MODE,$TRUST in
+	mirror,* | *,containerd)
+		ROOTS=certs
+		FOLDER=${SET%%:*}
+		if [ -z "$FOLDER" ]; then
+			FOLDER=/etc/containerd/certs.d
+			ADDED=$FOLDER
+		fi
+		# Ours is in force after a start alone; that of others is taken to be.
+		[ -n "$ADDED" ] || [ -z "$(mf_get config)" ] || [ "$(mf_get roots)" = certs ] || AGAIN=1
+		;;
+	*)
+		[ "$(mf_get roots)" = "$ROOTS" ] || AGAIN=1
+		[ -z "$(mf_get config)" ] || CUT=$SET
+		;;
+	esac
+	case "$(fact DropInPaths) " in *z-berth*) RELOAD=1 ;; esac
+	[ ! -e "$ROOT$DROPIN" ] || RELOAD=1
+	case $(exe) in */containerd-berth-*) AGAIN=1 ;; esac
+	[ "$(fact ActiveState)" = active ] && [ -z "$ADDED$CUT$RELOAD" ] || AGAIN=1
+}
+
+apply() {
+	claim "containerd apply"
+	facts
+	stock || die "$(unit_problems)"
+	CA=$(mf_get ca)
+	CA=${CA:-$SCOPED/berth.crt}
+	[ "$(sum "$ROOT$CA")" = "$CA_SHA256" ] || die "the CA on this node is not the one to be used: apply base first"
+	plan
+	# The unit changes only where the patched containerd has to go; unit_problems reads the word.
+	# shellcheck disable=SC2034
+	[ -n "$RELOAD" ] || ALLOW=gpu
+	WRONG=$(unit_problems)
+	[ -z "$AGAIN" ] || [ -z "$WRONG" ] || die "containerd cannot be restarted on this node: $WRONG"
+	printf "ROOT='%s'\nOWNER='%s'\nset -- undo\n%s\n" "$ROOT" "$OWNER" "$SELF" | put "$UNDO" 700
+	[ -z "$ADDED" ] || config_add "$FOLDER"
+	[ -z "$CLUSTER_IP" ] || open_address
+	[ -z "$FOLDER" ] || entries
+	[ -z "$AGAIN" ] || in_unit ROOT OWNER MODE ROOTS ADDED CUT RELOAD CONFIG || die "the switch to access mode $MODE failed"
+	[ -n "$CLUSTER_IP" ] || close_address
+	entries_drop
+	unpatch
+	rm -f "$STATE"/switch*
+	mf_set roots "$ROOTS"
+	mf_set access "$MODE"
+	COUNT=$(mf_get restarts)
+	echo "containerd=$(stock_version) access=$MODE restarts=${COUNT:-0}"
+}
+
+# undo: somebody else has opened another road, or takes berth off this node.
+undo() {
+	facts
+	KEEP='' RELOAD=''
+	AGAIN=$(mf_get config)
+	close_address
+	config_undo
+	entries_drop
+	case $(mf_get ca),$(mf_get roots) in ,os*) AGAIN=1 ;; esac
+	[ -z "$AGAIN" ] || {
+		restart || :
+		healthy any "" || {
+			last_words
+			die "CONTAINERD IS NOT HEALTHY ON THIS NODE: $PROBLEM"
+		}
+	}
+	mf_drop access
+	rm -f "$UNDO"
+}
+
+main() {
+	case ${1-} in
+	apply | switch | killed | undo) "$1" ;;
+	*) die "usage: apply" ;;
+	esac
+}
+main "$@" </dev/null
