@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -73,6 +74,7 @@ func (s *suite) builds(t *testing.T) string {
 	if len(all) < 2 {
 		t.Fatalf("the state has no build: %q", all)
 	}
+	slices.Sort(all) // the state lists them as they ended
 	return strings.Join(all, "\n")
 }
 

@@ -114,11 +114,14 @@ func (s *suite) brokenCache(t *testing.T, version string) string {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	_ = cmd.Wait()
 
-	layer := tarGz(t, map[string]string{
-		"bin/containerd": "#!/bin/sh\ncase \"$*\" in *--version*) echo 'containerd github.com/containerd/containerd " + version + "+berth.1 0'; exit 0 ;; esac\n" +
-			"echo '" + lastWords + "' >&2\nexit 1\n",
-		"bin/ctr": "#!/bin/sh\nexec /usr/bin/ctr \"$@\"\n",
-	})
+	program := filepath.Join(t.TempDir(), "broken")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program,
+		"-ldflags", fmt.Sprintf("-X 'main.version=%s+berth.1' -X 'main.lastWords=%s'", version, lastWords), "./testdata/broken")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	binary := readFile(t, program)
+	layer := tarGz(t, map[string]string{"bin/containerd": binary, "bin/ctr": binary})
 	sum := sha256.Sum256(layer)
 	entry := strings.TrimSuffix(locks[0], ".lock")
 	check(t, os.RemoveAll(entry+".work"))

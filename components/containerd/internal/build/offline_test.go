@@ -12,8 +12,6 @@ import (
 
 // TestSourceFromAFolder does what a site without internet does: the module comes from a copy of a module cache's downloads, and
 // nobody is asked for checksums, since berth pins containerd's, and containerd's go.sum pins the rest.
-//
-//nolint:paralleltest // sets the environment
 func TestSourceFromAFolder(t *testing.T) {
 	if testing.Short() {
 		t.Skip("downloads containerd")
