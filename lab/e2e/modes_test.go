@@ -20,7 +20,7 @@ func TestModes(t *testing.T) { //nolint:paralleltest // one cluster, one order
 	if testing.Short() {
 		t.Skip("needs root, a cluster and minutes")
 	}
-	s := newSuite(t)
+	s := newSuite(t, watchLeaks(t))
 	s.pulumi.set(t, "berth:access.clusterIP", serviceIP, false)
 	for _, step := range []struct { //nolint:paralleltest // the steps build on each other
 		name, mode string
