@@ -260,13 +260,13 @@ func TestStageChangesNothingThatRuns(t *testing.T) {
 			t.Errorf("containerd started %d times", n.starts())
 		}
 	})
-	eachShell(t, func(t *testing.T, n *node) {
+	eachShell(t, func(_ *testing.T, n *node) {
 		digest := n.publish("#!/bin/sh\nexit 3\n")
 		n.run(Anchor, "preflight", anchorVars(owner))
 		n.run(Base, "apply", baseVars(owner))
 		n.fail(Containerd, "stage", containerdVars(owner, digest), "does not run on this node")
 	})
-	eachShell(t, func(t *testing.T, n *node) {
+	eachShell(t, func(_ *testing.T, n *node) {
 		before := n.snapshot()
 		digest := n.publish(containerdScript(testVersion, 0, "cri"))
 		n.run(Anchor, "preflight", anchorVars(owner))

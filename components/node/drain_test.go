@@ -60,7 +60,9 @@ func TestSwitchWithThePodsAway(t *testing.T) {
 			b := &bracket{drainErr: test.drain}
 			server := sshtest.New(t, func(command string, session io.ReadWriter, stderr io.Writer) uint32 {
 				script, err := io.ReadAll(session)
-				assert.NoError(t, err)
+				if !assert.NoError(t, err) {
+					return 1
+				}
 				assert.Equal(t, "the script", string(script))
 				verb := strings.TrimSuffix(strings.TrimPrefix(command, "/bin/sh -s -- "), " containerd 1.7.36+berth.1")
 				b.note(verb)

@@ -3,6 +3,7 @@
 package sshtest
 
 import (
+	"context"
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -134,7 +135,7 @@ func (s *Server) forward(channel ssh.NewChannel) {
 		_ = channel.Reject(ssh.Prohibited, "open failed")
 		return
 	}
-	conn, err := net.Dial("tcp", net.JoinHostPort(wanted.Host, strconv.FormatUint(uint64(wanted.Port), 10)))
+	conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", net.JoinHostPort(wanted.Host, strconv.FormatUint(uint64(wanted.Port), 10)))
 	if err != nil {
 		_ = channel.Reject(ssh.ConnectionFailed, err.Error())
 		return

@@ -222,7 +222,8 @@ func (s *suite) killInDrain(t *testing.T) *cluster.Node {
 // loseDropIn makes a node run the stock containerd, as the loss of berth's drop-in would.
 func loseDropIn(t *testing.T, n *cluster.Node) {
 	t.Helper()
-	run(t, n, `rm /etc/systemd/system/containerd.service.d/zz-berth.conf && systemctl daemon-reload && systemctl restart containerd`)
+	run(t, n, `rm /etc/systemd/system/containerd.service.d/zz-berth.conf && systemctl daemon-reload && systemctl restart containerd &&
+		timeout 30 sh -c 'until crictl info >/dev/null 2>&1; do sleep 0.2; done'`)
 	serves(t, n)
 }
 
