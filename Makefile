@@ -46,6 +46,10 @@ unit: packages ## unit and script tests
 e2e: packages lab-up ## the end-to-end test on the lab
 	go -C lab test ./e2e -run TestEndToEnd -v -count=1 -timeout 45m
 
+.PHONY: e2e-all
+e2e-all: packages lab-up ## every end-to-end test on the lab: connections, names, drain, modes and faults, too
+	go -C lab test ./e2e -v -count=1 -timeout 120m
+
 # No part of test: it takes minutes, and the script tests kill the same steps at every tool that they call, in simulation.
 .PHONY: faults
 faults: packages lab-up ## the faults on the lab: kills, cut connections, lost power, full disks, one row each
