@@ -439,8 +439,13 @@ func TestAccessKilledAnywhere(t *testing.T) {
 		// Of tools that are called often, not each call is tried each time.
 		step int
 	}{
-		{"patch", "mv", 5}, {"patch", "rm", 5}, {"patch", "systemctl", 2}, {"patch", "systemd-run", 1}, {"patch", "mkdir", 1},
-		{"cluster-ip", "mv", 7}, {"cluster-ip", "rmdir", 1},
+		{"patch", "mv", 5},
+		{"patch", "rm", 5},
+		{"patch", "systemctl", 2},
+		{"patch", "systemd-run", 1},
+		{"patch", "mkdir", 1},
+		{"cluster-ip", "mv", 7},
+		{"cluster-ip", "rmdir", 1},
 	} {
 		t.Run(c.from+"-"+c.tool, func(t *testing.T) {
 			t.Parallel()

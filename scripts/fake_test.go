@@ -343,7 +343,12 @@ func anchorVars(owner string) []Var {
 
 func baseVars(owner string, change ...Var) []Var {
 	return changed([]Var{
-		{"OWNER", owner}, {"NAMES", "Yuan.com"}, {"NODE_PORT", "30443"}, {"HOSTS_IP", "10.99.0.12"}, {"CA_PEM", testCA}, {"TRUST", "containerd"},
+		{"OWNER", owner},
+		{"NAMES", "Yuan.com"},
+		{"NODE_PORT", "30443"},
+		{"HOSTS_IP", "10.99.0.12"},
+		{"CA_PEM", testCA},
+		{"TRUST", "containerd"},
 		{"MODE", "patch"},
 	}, change)
 }

@@ -60,7 +60,8 @@ func TestSwitchWithThePodsAway(t *testing.T) {
 			b := &bracket{drainErr: test.drain}
 			server := sshtest.New(t, func(command string, session io.ReadWriter, stderr io.Writer) uint32 {
 				script, err := io.ReadAll(session)
-				if !assert.NoError(t, err) {
+				if err != nil {
+					t.Errorf("reading the script: %v", err)
 					return 1
 				}
 				assert.Equal(t, "the script", string(script))

@@ -122,7 +122,9 @@ func (s *suite) modeHolds(t *testing.T, mode string) {
 	for _, n := range s.cluster.Nodes {
 		s.cells(t, n, mode)
 		for _, of := range []struct{ mode, path string }{
-			{"patch", "/etc/containerd/berth.ports"}, {"patch", "/etc/systemd/system/containerd.service.d/zz-berth.conf"}, {"patch", "/usr/local/bin/ctr"},
+			{"patch", "/etc/containerd/berth.ports"},
+			{"patch", "/etc/systemd/system/containerd.service.d/zz-berth.conf"},
+			{"patch", "/usr/local/bin/ctr"},
 			{"mirror", "/etc/containerd/certs.d/" + registryHost + "/hosts.toml"},
 		} {
 			if there := run(t, n, "[ ! -e "+of.path+" ] || echo there") != ""; there != (of.mode == mode) {

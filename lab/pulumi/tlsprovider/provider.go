@@ -4,7 +4,6 @@ package berth
 
 import (
 	"github.com/hashicorp/terraform-plugin-framework/provider"
-
 	internal "github.com/hashicorp/terraform-provider-tls/internal/provider"
 )
 
