@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestConnections(t *testing.T) { //nolint:paralleltest // one cluster, one o
 	s := newSuite(t, watchLeaks(t))
 	w := &ways{suite: s, passphrase: rand.Text(), worker: rand.Text(), bastion: rand.Text()}
 	w.close(t)
-	for _, part := range []struct { //nolint:paralleltest // the parts build on each other
+	for _, part := range []struct {
 		name  string
 		check func(*testing.T)
 	}{
@@ -127,7 +128,7 @@ func (w *ways) inventory(t *testing.T) {
 	known := filepath.Join(t.TempDir(), "known_hosts")
 	check(t, os.WriteFile(known, []byte(bastion.Address+" "+bastion.HostKey+"\n"), 0o600))
 	cmd := exec.CommandContext(t.Context(), filepath.Join(w.project, "scripts/operator/inventory.sh"))
-	cmd.Env = append(w.pulumi.env, "BASTION=-i "+w.cluster.SSHKey+" -o UserKnownHostsFile="+known+" root@"+bastion.Address)
+	cmd.Env = slices.Concat(w.pulumi.env, []string{"BASTION=-i " + w.cluster.SSHKey + " -o UserKnownHostsFile=" + known + " root@" + bastion.Address})
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func TestDrain(t *testing.T) { //nolint:paralleltest // one cluster, one order
 	s.pulumi.set(t, "berth:drain.enabled", "true", false)
 	s.pulumi.set(t, "berth:drain.timeout", "2m", false)
 	s.pulumi.set(t, "berth:rollout.batch", "1", false)
-	for _, step := range []struct { //nolint:paralleltest // the steps build on each other
+	for _, step := range []struct {
 		name  string
 		check func(*suite, *testing.T)
 	}{
@@ -275,7 +276,7 @@ func (s *suite) setBudget(t *testing.T, least int) {
 	s.kube.must(t, "", "patch", "pdb", "web", "-n", "default", "--type=merge", "-p", fmt.Sprintf(`{"spec":{"minAvailable":%d}}`, least))
 	eventually(t, time.Minute, func() string {
 		got := s.kube.must(t, "", "get", "pdb", "web", "-n", "default", "-o", "jsonpath={.status.disruptionsAllowed}")
-		if want := fmt.Sprint(2 - least); got != want {
+		if want := strconv.Itoa(2 - least); got != want {
 			return "the budget allows " + got + " disruptions, want " + want
 		}
 		return ""

@@ -69,11 +69,9 @@ systemctl restart containerd.service
 ` + killed
 )
 
-// readOnly mounts a folder read-only, and full lets nothing of a megabyte or more be written into it; both until mounted undoes it.
+// readOnlyEtc mounts a folder read-only, and full lets nothing of a megabyte or more be written into it; both until mounted undoes it.
 // What could be written into a full folder stays there.
-func readOnly(dir string) string {
-	return "mount --bind " + dir + " " + dir + " && mount -o remount,bind,ro " + dir
-}
+const readOnlyEtc = "mount --bind /etc /etc && mount -o remount,bind,ro /etc"
 
 func full(dir string) string {
 	return `mkdir -p ` + armed + `/disk && mount -t tmpfs -o size=1m,mode=755 tmpfs ` + armed + `/disk
@@ -81,7 +79,7 @@ mkdir ` + armed + `/disk/upper ` + armed + `/disk/work && chmod --reference=` + 
 mount -t overlay -o lowerdir=` + dir + `,upperdir=` + armed + `/disk/upper,workdir=` + armed + `/disk/work overlay ` + dir
 }
 
-// writable undoes readOnly and full.
+// writable undoes readOnlyEtc and full.
 func writable(dir string) string {
 	return `! mountpoint -q ` + dir + ` || umount --lazy ` + dir + `
 [ ! -d ` + armed + `/disk ] || { cp -dR --preserve=mode,ownership,timestamps ` + armed + `/disk/upper/. ` + dir + `/; umount ` + armed + `/disk; }`

@@ -43,7 +43,7 @@ var rounds = []round{
 		faults: map[string]fault{
 			"master1": {phase: "import", what: "kill", step: importStep, at: "ctr *images import*", do: killed, says: saysKilled},
 			"worker1": {
-				phase: "preflight", what: "read-only-etc", step: preflightStep, before: readOnly("/etc"), after: writable("/etc"),
+				phase: "preflight", what: "read-only-etc", step: preflightStep, before: readOnlyEtc, after: writable("/etc"),
 				says: []string{"/etc is mounted read-only", "nothing is changed on this node"},
 			},
 		},
@@ -76,7 +76,7 @@ var rounds = []round{
 			},
 			"worker2": {
 				phase: "made-permanent", what: "read-only-etc", step: switchStep, before: dropInGone,
-				at: "sync /usr/local/bin/*", do: readOnly("/etc"), after: writable("/etc"), says: []string{"zz-berth.conf cannot be written", "runs again"},
+				at: "sync /usr/local/bin/*", do: readOnlyEtc, after: writable("/etc"), says: []string{"zz-berth.conf cannot be written", "runs again"},
 			},
 		},
 	},
@@ -133,7 +133,7 @@ var rounds = []round{
 	{
 		name: "remove-etc", run: "up", next: "up",
 		faults: map[string]fault{
-			"worker1": {phase: "remove-trust", what: "read-only-etc", step: removeStep, before: readOnly("/etc"), after: writable("/etc"), says: saysReadOnly},
+			"worker1": {phase: "remove-trust", what: "read-only-etc", step: removeStep, before: readOnlyEtc, after: writable("/etc"), says: saysReadOnly},
 			"worker2": {phase: "remove-folders", what: "kill", step: removeStep, at: "rmdir /etc/systemd/*", do: killed, says: saysKilled},
 		},
 	},
@@ -142,7 +142,7 @@ var rounds = []round{
 		faults: map[string]fault{
 			"worker1": {phase: "base-stdin", what: "cut", step: baseStep, bytes: "2000", says: saysCut},
 			"worker2": {
-				phase: "trust", what: "read-only-etc", step: baseStep, at: "update-ca-certificates*", do: readOnly("/etc"), after: writable("/etc"),
+				phase: "trust", what: "read-only-etc", step: baseStep, at: "update-ca-certificates*", do: readOnlyEtc, after: writable("/etc"),
 				says: saysReadOnly,
 			},
 		},

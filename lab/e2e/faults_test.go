@@ -86,7 +86,7 @@ func newFaults(t *testing.T) *faults {
 		})
 	}
 	f.kube.running(t, pods...)
-	f.suite.clean = f.snapshots(t)
+	f.clean = f.snapshots(t)
 	return f
 }
 

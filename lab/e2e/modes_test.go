@@ -143,7 +143,7 @@ func (s *suite) modeHolds(t *testing.T, mode string) {
 func (s *suite) cells(t *testing.T, n *cluster.Node, mode string) {
 	t.Helper()
 	version := strings.TrimPrefix(run(t, n, `"$(readlink "/proc/$(systemctl show -p MainPID --value containerd)/exe")" --version | cut -d' ' -f3`), "v")
-	fmt.Printf("cell %s %s kubelet ok on %s\n", version, mode, n.Name) //nolint:forbidigo // the matrix is read from the output
+	fmt.Printf("cell %s %s kubelet ok on %s\n", version, mode, n.Name)
 	withPort := fmt.Sprintf("%s:%d/nginx:v1", registryHost, s.port)
 	login := registryUser + ":" + s.password
 	reason := ""
@@ -175,7 +175,7 @@ func (s *suite) cells(t *testing.T, n *cluster.Node, mode string) {
 			verdict = "failed"
 			t.Errorf("%s on %s in mode %s: %v\n%s", path.name, n.Name, mode, err, strings.ReplaceAll(out, s.password, "…"))
 		}
-		fmt.Printf("cell %s %s %s %s on %s\n", version, mode, path.name, verdict, n.Name) //nolint:forbidigo // the matrix is read from the output
+		fmt.Printf("cell %s %s %s %s on %s\n", version, mode, path.name, verdict, n.Name)
 	}
 	s.removeImages(t, n)
 	said := fails(t, n, "crictl pull "+registryHost+"/nginx:v1")
