@@ -43,7 +43,7 @@ func TestTrustFamilies(t *testing.T) {
 				}
 				before := n.snapshot()
 				for range 2 {
-					if got := n.run(Base, "apply", osTrust()); got != "base trust=os hosts=10.99.0.12 port=30443" {
+					if got := n.run(Base, "apply", osTrust()); got != "base trust=os hosts=10.99.0.12 port=30443 changed=ca,hosts,port" {
 						t.Errorf("got %q", got)
 					}
 				}
@@ -71,7 +71,7 @@ func TestTrustFamilies(t *testing.T) {
 				// A certificate that somebody appended to the bundle would be lost.
 				n.run(Anchor, "preflight", anchorVars(owner))
 				n.write(c.bundle, n.read(c.bundle)+pem("xyz"), 0o644)
-				n.fail(Base, "apply", osTrust(), "only in /"+c.bundle+": certificate xyzxyz", "put it as a file into /"+c.anchors)
+				n.fail(Base, "apply", osTrust(), "what only /"+c.bundle+" has: certificate xyzxyz", "put it as a file into /"+c.anchors)
 				if !strings.Contains(n.read(c.bundle), pem("xyz")) {
 					t.Error("it is lost")
 				}
@@ -81,7 +81,7 @@ func TestTrustFamilies(t *testing.T) {
 	t.Run("none", func(t *testing.T) {
 		t.Parallel()
 		n := newNode(t, shells(t)["dash"])
-		n.fail(Base, "apply", osTrust(), "no known trust store", "berth:certificate.trust")
+		n.fail(Base, "apply", osTrust(), "no trust store", "berth:certificate.trust")
 	})
 }
 
