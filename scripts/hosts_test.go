@@ -76,7 +76,8 @@ func TestHostsBlock(t *testing.T) {
 		n := newNode(t, shell)
 		before := n.read("etc/hosts")
 		n.run(Base, "apply", baseVars(owner))
-		if got := n.run(Base, "apply", baseVars(owner, Var{"HOSTS_IP", ""})); got != "base trust=containerd hosts=none port=30443 changed=ca,hosts,port" {
+		got, want := n.run(Base, "apply", baseVars(owner, Var{"HOSTS_IP", ""})), "base trust=containerd hosts=none port=30443 changed=ca,hosts,port"
+		if got != want {
 			t.Errorf("got %q", got)
 		}
 		if n.read("etc/hosts") != before {
