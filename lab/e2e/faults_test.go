@@ -126,7 +126,11 @@ func (f *faults) round(t *testing.T, r round) {
 		}
 	}
 	for _, name := range names {
-		row(r.faults[name].phase, r.faults[name].what, outcomes[name]+","+r.next+"-heals", f.watches[name].outage())
+		outcome := outcomes[name] + "," + r.next + "-heals"
+		if t.Failed() {
+			outcome = "FAILED"
+		}
+		row(r.faults[name].phase, r.faults[name].what, outcome, f.watches[name].outage())
 	}
 	if t.Failed() {
 		t.Logf("the run with the faults said:\n%s", run.output.String())
