@@ -7,7 +7,7 @@ export BERTH_CACHE ?= $(CURDIR)/lab/.cache/berth
 export GOLANGCI_LINT_CACHE ?= $(CURDIR)/bin/golangci-lint
 # The settings of the lab's builds, so that tests and linter find the packages compiled.
 export CGO_ENABLED := 0
-export GOFLAGS := -trimpath
+export GOFLAGS := -trimpath '-gcflags=all=-l -dwarf=false' -gcflags=std=
 
 GOLANGCI := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 LAB := go -C lab run .
@@ -62,6 +62,14 @@ modes: packages lab-up ## the end-to-end test of every access mode on the lab
 .PHONY: test-containerd
 test-containerd: packages ## apply, vet, test and build every patched containerd
 	BERTH_TEST_CONTAINERD=1 go test ./components/containerd/... -v -count=1 -timeout 120m
+
+.PHONY: bench
+# How many nodes, one cluster after the other, and how often each figure is taken.
+NODES ?= 1,4,12,24
+ROUNDS ?= 2
+bench: packages ## berth and Ansible side by side on clusters of 1, 4, 12 and 24 workers (NODES=4,12 ROUNDS=3)
+	.ci/packages ansible-core ansible-mitogen
+	go -C lab run ./bench -nodes $(NODES) -rounds $(ROUNDS)
 
 .PHONY: lab-up lab-down lab-status
 lab-up: packages ## start the lab: a kubeadm cluster of three systemd machines

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"berth/lab/run"
@@ -21,9 +22,6 @@ const (
 	// Trixie is Debian 13: its containerd is 1.7.24.
 	Trixie Suite = "trixie"
 )
-
-// Suites are all of them.
-func Suites() []Suite { return []Suite{Bookworm, Trixie} }
 
 // hostPackages are the programs that the lab needs on the host, with the Debian packages that bring them.
 var hostPackages = []struct{ program, name string }{
@@ -63,11 +61,12 @@ func (b *Builder) HostPackages(ctx context.Context) error {
 	return nil
 }
 
-// Base makes the Debian of a suite and returns its folder.
-func (b *Builder) Base(ctx context.Context, suite Suite) (string, error) {
-	name := "base-" + string(suite)
+// Base makes the Debian of a suite and returns its folder. One with further packages is a part of its own.
+func (b *Builder) Base(ctx context.Context, suite Suite, further ...string) (string, error) {
+	name := strings.Join(append([]string{"base", string(suite)}, further...), "-")
+	packages := slices.Concat(nodePackages, further)
 	base := filepath.Join(b.Cache, name)
-	key, err := Key(nil, append([]string{string(suite)}, nodePackages...)...)
+	key, err := Key(nil, append([]string{string(suite)}, packages...)...)
 	if err != nil {
 		return "", err
 	}
@@ -85,7 +84,7 @@ func (b *Builder) Base(ctx context.Context, suite Suite) (string, error) {
 			Args: []string{
 				// Namespaces of its own: what it mounts and starts is gone with it, also when it is killed.
 				"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-				"debootstrap", "--variant=minbase", "--include=" + strings.Join(nodePackages, ","), string(suite), base + ".new", mirror,
+				"debootstrap", "--variant=minbase", "--include=" + strings.Join(packages, ","), string(suite), base + ".new", mirror,
 			},
 			Env: proxy, Log: b.Verbose,
 		})

@@ -1,4 +1,5 @@
-// Package cluster runs a Kubernetes cluster of three machines on this host, made by kubeadm: one control-plane node, two workers.
+// Package cluster runs a Kubernetes cluster on this host, made by kubeadm: one control-plane node and two workers, or as many as are
+// asked for.
 package cluster
 
 import (
@@ -10,15 +11,20 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"berth/lab/build"
 	"berth/lab/machine"
 	"berth/lab/stack"
 )
 
+// Bridge is the network interface of this host to which the machines are connected.
+const Bridge = "berth0"
+
 var (
-	network = machine.Network{Bridge: "berth0", Prefix: netip.MustParsePrefix("10.99.0.1/24")}
+	network = machine.Network{Bridge: Bridge, Prefix: netip.MustParsePrefix("10.99.0.1/24")}
 	// nodes are the machines of the cluster; the first is the control plane. They run both releases of Debian, and so two lines of containerd.
 	nodes = []Node{
 		{Name: "master1", Address: "10.99.0.11", PodCIDR: "10.244.1.0/24", Suite: build.Bookworm},
@@ -37,6 +43,8 @@ type Options struct {
 	Project  string    // root of the project; default: the nearest folder above the current one that holds lab/go.mod
 	Dir      string    // machines, keys and Pulumi state; default: lab/.state in the project
 	Cache    string    // what was built; default: $BERTH_LAB_CACHE or lab/.cache in the project
+	Workers  int       // machines beside the control plane, all of them Debian 12; default: the two of the lab
+	Packages []string  // Debian packages that the machines have beyond the lab's own
 	Progress io.Writer // gets a line per part; default: nothing
 	Verbose  io.Writer // gets what compilers and installers print; default: nothing
 }
@@ -53,6 +61,7 @@ type Cluster struct {
 	BinDir          string // pulumi, kubectl and crictl
 	PulumiHome      string // PULUMI_HOME with the plugins
 
+	layout  []Node // the nodes to have
 	token   string // kubeadm's, while nodes join
 	resumed bool   // it was there already, and so was its stack
 }
@@ -91,8 +100,38 @@ func (n *Node) Kill(ctx context.Context) error { return n.machine.Kill(ctx) }
 // Start boots a machine that was killed and returns when its systemd is up; kubelet follows by itself.
 func (n *Node) Start(ctx context.Context) error { return n.machine.Start(ctx, network) }
 
+// CPUTime is how long the machine has kept processors busy since it was started.
+func (n *Node) CPUTime() (time.Duration, error) { return n.machine.CPUTime() }
+
 // Running tells whether the machine is on.
 func (n *Node) Running() bool { return n.machine.Running() }
+
+// layout describes the nodes to have, the control plane first.
+func (o Options) layout() []Node {
+	if o.Workers == 0 {
+		return nodes
+	}
+	all := []Node{nodes[0]}
+	address := netip.MustParseAddr(nodes[0].Address)
+	for i := 1; i <= o.Workers; i++ {
+		address = address.Next()
+		all = append(all, Node{
+			Name: fmt.Sprintf("worker%d", i), Address: address.String(), PodCIDR: fmt.Sprintf("10.244.%d.0/24", i+1), Suite: build.Bookworm,
+		})
+	}
+	return all
+}
+
+// suites are the releases of Debian in a layout, each once.
+func suites(layout []Node) []build.Suite {
+	var list []build.Suite
+	for _, n := range layout {
+		if !slices.Contains(list, n.Suite) {
+			list = append(list, n.Suite)
+		}
+	}
+	return list
+}
 
 // withDefaults fills what was left out of o.
 func (o Options) withDefaults() (Options, error) {

@@ -15,6 +15,9 @@ import (
 	"berth/lab/run"
 )
 
+// atOnce is how many machines boot or join at the same time: more would only wait for each other's disk and processor.
+const atOnce = 8
+
 func (c *Cluster) createMachines(ctx context.Context, b *build.Builder, roots map[build.Suite]string) error {
 	if err := refuseOverlay(c.Dir); err != nil {
 		return err
@@ -46,7 +49,8 @@ func (c *Cluster) createMachines(ctx context.Context, b *build.Builder, roots ma
 	}
 	c.Nodes = nil
 	machines, ctx := errgroup.WithContext(ctx)
-	for _, n := range nodes {
+	machines.SetLimit(atOnce)
+	for _, n := range c.layout {
 		n.machine = newMachine(c.Dir, n.Name)
 		c.Nodes = append(c.Nodes, &n)
 		machines.Go(func() error { return c.createMachine(ctx, &n, roots[n.Suite], public) })
@@ -64,7 +68,7 @@ func (c *Cluster) createMachine(ctx context.Context, n *Node, root, key string) 
 		Hosts:         map[string]netip.Addr{},
 		AuthorizedKey: key,
 	}
-	for _, other := range nodes {
+	for _, other := range c.layout {
 		address := netip.MustParseAddr(other.Address)
 		spec.Hosts[other.Name] = address
 		if other.Name != n.Name {

@@ -84,10 +84,12 @@ func refuseForeign(dir string) error {
 	if _, err := os.Stat(other); err != nil {
 		return nil //nolint:nilerr // Its folder is gone: nobody can take it down any more but us.
 	}
-	for _, n := range nodes {
-		if machine.Alive(n.Name) {
-			return fmt.Errorf("the lab in %s runs on this machine: take it down there first (lab down)", other)
-		}
+	names, err := machine.Leftovers()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(names, machine.Alive) {
+		return fmt.Errorf("the lab in %s runs on this machine: take it down there first (lab down)", other)
 	}
 	return nil
 }

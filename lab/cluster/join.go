@@ -50,6 +50,7 @@ func (c *Cluster) joinNodes(ctx context.Context) error {
 		return err
 	}
 	joins, joinCtx := errgroup.WithContext(ctx)
+	joins.SetLimit(atOnce)
 	for _, n := range c.Nodes[1:] {
 		joins.Go(func() error {
 			for path, content := range map[string]string{

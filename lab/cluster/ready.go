@@ -40,10 +40,11 @@ func (c *Cluster) checkReady(ctx context.Context, since time.Time, started []str
 			return fmt.Errorf("node %s was last heard of at %q", name, renewed)
 		}
 	}
-	for _, args := range [][]string{
-		{"wait", "--for=condition=Ready", "--timeout=20s", "nodes/" + c.Nodes[0].Name, "nodes/" + c.Nodes[1].Name, "nodes/" + c.Nodes[2].Name},
-		{"--namespace=default", "get", "serviceaccount", "default"},
-	} {
+	ready := []string{"wait", "--for=condition=Ready", "--timeout=20s"}
+	for _, n := range c.Nodes {
+		ready = append(ready, "nodes/"+n.Name)
+	}
+	for _, args := range [][]string{ready, {"--namespace=default", "get", "serviceaccount", "default"}} {
 		if _, err := c.Kubectl(ctx, args...); err != nil {
 			return err
 		}

@@ -34,6 +34,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	parts, partsCtx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return b.Pulumi(partsCtx) })
 	c := &Cluster{
+		layout:  o.layout(),
 		Project: o.Project, Dir: o.Dir, BinDir: b.BinDir(), PulumiHome: b.PulumiHome(),
 		Kubeconfig:      filepath.Join(o.Dir, "kubeconfig"),
 		SSHKey:          filepath.Join(o.Dir, "ssh/id_ed25519"),
@@ -41,7 +42,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 		NginxArchive:    filepath.Join(o.Dir, "nginx.tar"),
 	}
 	parts.Go(func() error {
-		roots, err := buildRoots(partsCtx, b)
+		roots, err := buildRoots(partsCtx, b, suites(c.layout), o.Packages)
 		if err != nil {
 			return err
 		}
@@ -59,13 +60,13 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 }
 
 // buildRoots builds all that the nodes consist of and returns the root filesystems they are copied from, by suite.
-func buildRoots(ctx context.Context, b *build.Builder) (map[build.Suite]string, error) {
+func buildRoots(ctx context.Context, b *build.Builder, suites []build.Suite, packages []string) (map[build.Suite]string, error) {
 	parts, partsCtx := errgroup.WithContext(ctx)
 	bases := map[build.Suite]string{}
 	parts.Go(func() error {
 		// Waits for the network while the others compile, one suite after the other.
-		for _, suite := range build.Suites() {
-			base, err := b.Base(partsCtx, suite)
+		for _, suite := range suites {
+			base, err := b.Base(partsCtx, suite, packages...)
 			if err != nil {
 				return err
 			}
@@ -87,8 +88,8 @@ func buildRoots(ctx context.Context, b *build.Builder) (map[build.Suite]string, 
 		return nil, err
 	}
 	roots := map[build.Suite]string{}
-	for _, suite := range build.Suites() {
-		if roots[suite], err = rootfs.Build(ctx, b, suite, bases[suite], images); err != nil {
+	for _, suite := range suites {
+		if roots[suite], err = rootfs.Build(ctx, b, bases[suite], images); err != nil {
 			return nil, err
 		}
 	}
@@ -97,7 +98,7 @@ func buildRoots(ctx context.Context, b *build.Builder) (map[build.Suite]string, 
 
 // ensure has the cluster running: the one that is there, or a new one.
 func (c *Cluster) ensure(ctx context.Context, b *build.Builder, roots map[build.Suite]string) error {
-	if old, err := read(c.Dir); err == nil {
+	if old, err := read(c.Dir); err == nil && len(old.Nodes) == len(c.layout) {
 		c.Nodes = old.Nodes
 		c.resumed = true
 		start := time.Now()

@@ -133,6 +133,23 @@ func delegateControllers(dirs ...string) error {
 	return nil
 }
 
+// CPUTime is how long the machine has kept processors busy since it was started.
+func (m *Machine) CPUTime() (time.Duration, error) {
+	file, unit := filepath.Join(cgroupRoot, "cpuacct", cgroupName, m.Name, "cpuacct.usage"), time.Nanosecond
+	if unified() {
+		file, unit = filepath.Join(cgroupRoot, cgroupName, m.Name, "cpu.stat"), time.Microsecond
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0, fmt.Errorf("reading the processor time of machine %s: %w", m.Name, err)
+	}
+	n, err := strconv.ParseInt(strings.Fields(strings.TrimPrefix(string(text), "usage_usec "))[0], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("reading the processor time of machine %s: %w", m.Name, err)
+	}
+	return time.Duration(n) * unit, nil
+}
+
 // killCgroups ends every process in the groups of the machine name and removes the groups.
 func killCgroups(name string) error {
 	roots, err := hierarchies()

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"berth/lab/build"
 	"berth/lab/machine"
@@ -63,9 +64,9 @@ func SharedDir(root string) string { return root + ".shared" }
 // programs are the names of the one Kubernetes binary on a node.
 var programs = []string{"kubeadm", "kubectl", "kubelet", "kube-proxy"}
 
-// Build makes the root filesystem of a suite from its base, with the image archives in the folder images imported, and returns its path.
-func Build(ctx context.Context, b *build.Builder, suite build.Suite, base, images string) (string, error) {
-	name := "node-" + string(suite)
+// Build makes the nodes' root filesystem from a base, with the image archives in the folder images imported, and returns its path.
+func Build(ctx context.Context, b *build.Builder, base, images string) (string, error) {
+	name := "node-" + strings.TrimPrefix(filepath.Base(base), "base-")
 	root := filepath.Join(b.Cache, name)
 	baseKey, err := os.ReadFile(base + ".key")
 	if err != nil {
