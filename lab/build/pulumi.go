@@ -19,7 +19,7 @@ func (b *Builder) Pulumi(ctx context.Context) error {
 	out := filepath.Join(b.Cache, "pulumi")
 	_, err := run.Output(ctx, run.Command{
 		Args: []string{"go", "run", "./build", "--out", out, "--home", b.PulumiHome()},
-		Dir:  filepath.Join(b.Source, "pulumi"), Env: []string{"GOWORK=off"}, Log: b.Progress,
+		Dir:  filepath.Join(b.Source, "pulumi"), Env: goEnv, Log: b.Progress,
 	})
 	if err != nil {
 		return fmt.Errorf("building pulumi: %w", err)
