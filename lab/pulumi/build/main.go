@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -93,6 +94,7 @@ func run(out, home string, progress io.Writer) error {
 			return err
 		}
 	} else {
+		b.together = slices.Concat(plugins, binaries)
 		for _, p := range binaries {
 			if err := b.binary(ctx, p); err != nil {
 				return fmt.Errorf("building %s: %w", p.name, err)

@@ -29,7 +29,7 @@ type part struct {
 	note          string   // follows the name in progress lines
 	sources       []string // folders of this module that it is built from, beside its main
 	// finish puts further files beside the executable.
-	finish func(ctx context.Context, module, dir string, p part) error
+	finish func(ctx context.Context, b *builder, dir string, p part) error
 }
 
 type builder struct {
@@ -37,6 +37,8 @@ type builder struct {
 	bin, home string
 	installed string // an installed pulumi, "" where there is none
 	progress  io.Writer
+	together  []part // are compiled at once, before the first of them is built
+	modfile   string // in place of the module's go.mod; "" means that one
 }
 
 // binary builds a part into the bin folder.
@@ -55,7 +57,7 @@ func (b *builder) binary(ctx context.Context, p part) error {
 	if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	if err := p.build(ctx, b.module, file); err != nil {
+	if err := b.build(ctx, p, file); err != nil {
 		return err
 	}
 	if err := os.WriteFile(stamp, []byte(key), 0o644); err != nil {
@@ -95,11 +97,11 @@ func (b *builder) plugin(ctx context.Context, p part) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(staging) }()
-	if err := p.build(ctx, b.module, filepath.Join(staging, "pulumi-resource-"+p.name)); err != nil {
+	if err := b.build(ctx, p, filepath.Join(staging, "pulumi-resource-"+p.name)); err != nil {
 		return err
 	}
 	if p.finish != nil {
-		if err := p.finish(ctx, b.module, staging, p); err != nil {
+		if err := p.finish(ctx, b, staging, p); err != nil {
 			return err
 		}
 	}
@@ -115,11 +117,12 @@ func (b *builder) plugin(ctx context.Context, p part) error {
 
 // build compiles and links. The settings, which are the environment's, and the versions in go.mod are those of the lab's other builds: a
 // thousand packages that Kubernetes has too are then compiled once.
-func (p part) build(ctx context.Context, module, file string) error {
-	flags := "-s -w -X " + p.variable + "=" + p.prefix + p.version
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "plugins", "-ldflags", flags, "-o", file, p.pkg)
-	cmd.Dir = module
-	return command(cmd)
+func (b *builder) build(ctx context.Context, p part, file string) error {
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	args := append([]string{"build", "-ldflags", "-s -w -X " + p.variable + "=" + p.prefix + p.version, "-o", file}, b.flags()...)
+	return command(b.golang(ctx, append(args, p.pkg)...))
 }
 
 // key tells whether a part must be built again.
@@ -153,7 +156,7 @@ func stamped(file, key string) bool {
 }
 
 // tlsSchema lets the built plugin write the schema that it serves.
-func tlsSchema(ctx context.Context, _, dir string, p part) error {
+func tlsSchema(ctx context.Context, _ *builder, dir string, p part) error {
 	out := filepath.Join(dir, "out") // it writes more than the schema
 	if err := command(exec.CommandContext(ctx, filepath.Join(dir, "pulumi-resource-"+p.name), "schema", "--out", out)); err != nil {
 		return err
@@ -165,14 +168,12 @@ func tlsSchema(ctx context.Context, _, dir string, p part) error {
 }
 
 // kubernetesFiles copies the two files that the published plugin embeds, with the version set in the schema.
-func kubernetesFiles(ctx context.Context, module, dir string, p part) error {
-	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/pulumi/pulumi-kubernetes/provider/v4")
-	list.Dir = module
-	out, err := list.Output()
+func kubernetesFiles(ctx context.Context, b *builder, dir string, p part) error {
+	module, err := b.moduleDir(ctx, "github.com/pulumi/pulumi-kubernetes/provider/v4")
 	if err != nil {
-		return fmt.Errorf("looking for the module of the kubernetes plugin: %w", err)
+		return err
 	}
-	from := filepath.Join(strings.TrimSpace(string(out)), "cmd", "pulumi-resource-kubernetes")
+	from := filepath.Join(module, "cmd", "pulumi-resource-kubernetes")
 	schema, err := os.ReadFile(filepath.Join(from, "schema.json"))
 	if err != nil {
 		return err
