@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// What berth's builds have fixed, of the CVEs that Debian's packages name.
+// What berth's builds have fixed of the CVEs that Debian's packages name, and what upstream's 1.6.38 has.
 const (
-	fixedIn1638 = "24-40635"
-	fixedIn1736 = "24-25621 24-40635 25-64329"
+	fixed         = "24-25621 24-40635 25-64329"
+	fixedUpstream = "24-40635"
 )
 
 // debian installs one of Debian's packages with its own changelog.
@@ -44,33 +44,34 @@ func TestVersionPolicy(t *testing.T) {
 		// want is empty where the version is let pass.
 		want []string
 	}{
-		"the package's line": {trixie, "1.7.36", fixedIn1736, nil},
+		"the package's line": {trixie, "1.7.36", fixed, nil},
 		"a later line": {
-			bookworm, "1.7.36", fixedIn1736,
+			bookworm, "1.7.36", fixed,
 			[]string{"1.7.36+berth.1 is of a later line than the package's 1.6.20~ds1-1+deb12u3", remedy, "allowMinorUpgrade"},
 		},
-		"a later line, allowed":  {bookworm, "1.7.36", fixedIn1736 + " minor", nil},
-		"another major, allowed": {trixie, "2.4.2", fixedIn1736 + " minor", nil},
+		"a later line, allowed":              {bookworm, "1.7.36", fixed + " minor", nil},
+		"another major, allowed":             {trixie, "2.4.2", fixed + " minor", nil},
+		"the package's line, with its fixes": {bookworm, "1.6.38", fixed, nil},
 		"fixes lost": {
-			bookworm, "1.6.38", fixedIn1638,
+			bookworm, "1.6.38", fixedUpstream,
 			[]string{"1.6.38+berth.1 lacks fixes of the package's 1.6.20~ds1-1+deb12u3: CVE-2024-25621 CVE-2025-64329: take", remedy, "acceptCVE"},
 		},
-		"fixes lost, accepted": {bookworm, "1.6.38", fixedIn1638 + " 24-25621 25-64329", nil},
-		"an older line":        {trixie, "1.6.38", fixedIn1736 + " minor", []string{"1.6.38+berth.1 is older than the package's 1.7.24~ds1-6+deb13u1", remedy}},
-		"an older release":     {trixie, "1.7.20", fixedIn1736, []string{"1.7.20+berth.1 is older than the package's"}},
+		"fixes lost, accepted": {bookworm, "1.6.38", fixedUpstream + " 24-25621 25-64329", nil},
+		"an older line":        {trixie, "1.6.38", fixed + " minor", []string{"1.6.38+berth.1 is older than the package's 1.7.24~ds1-6+deb13u1", remedy}},
+		"an older release":     {trixie, "1.7.20", fixed, []string{"1.7.20+berth.1 is older than the package's"}},
 		"an epoch": {
-			func(n *node) { n.debian("1:1.7.40-1", "trixie") }, "1.7.36", fixedIn1736, []string{"older than the package's 1:1.7.40-1"},
+			func(n *node) { n.debian("1:1.7.40-1", "trixie") }, "1.7.36", fixed, []string{"older than the package's 1:1.7.40-1"},
 		},
 		"an older line than the running": {
 			func(n *node) {
 				bookworm(n)
 				n.write("var/lib/berth/manifest", "owner dev/n1\nversion 1.7.36+berth.1\n", 0o600)
 			},
-			"1.6.38", fixedIn1736,
+			"1.6.38", fixed,
 			[]string{"1.6.38+berth.1 is of an older line than the running 1.7.36+berth.1", remedy},
 		},
 		"no changelog": {
-			func(n *node) { n.setSim("package", "moby-containerd 1.7.27+azure-ubuntu22.04u1\n") }, "1.7.36", fixedIn1736,
+			func(n *node) { n.setSim("package", "moby-containerd 1.7.27+azure-ubuntu22.04u1\n") }, "1.7.36", fixed,
 			[]string{"lacks fixes of the package's 1.7.27+azure-ubuntu22.04u1: unknown (no changelog): take", "acceptCVE"},
 		},
 		"no changelog, accepted": {

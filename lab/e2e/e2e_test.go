@@ -100,11 +100,6 @@ func newSuite(t *testing.T, l *leaks) *suite {
 			s.pulumi.set(t, fmt.Sprintf("berth:nodes[%d].containerdVersion", i), versions[n.Name], false)
 		}
 	}
-	// Debian's 1.6.20 has the fixes of these, and upstream's 1.6 has not.
-	for i, id := range []string{"CVE-2024-25621", "CVE-2025-64329"} {
-		s.pulumi.set(t, fmt.Sprintf("berth:containerd.acceptCVE[%d]", i), id, false)
-	}
-
 	s.removeTraces(t)
 	t.Cleanup(func() { s.removeTraces(t) })
 	s.clean, s.units = s.snapshots(t), map[string]string{}

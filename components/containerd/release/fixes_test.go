@@ -18,7 +18,7 @@ var cveID = regexp.MustCompile(`CVE-\d{4}-\d{4,}`)
 func TestFixesOfDebiansPackages(t *testing.T) {
 	t.Parallel()
 	for changelog, lacking := range map[string]map[string][]string{
-		"bookworm": {"1.6.38": {"CVE-2024-25621", "CVE-2025-64329"}, "1.7.36": nil, "2.0.14": nil, "2.3.7": nil},
+		"bookworm": {"1.6.38": nil, "1.7.36": nil, "2.0.14": nil, "2.3.7": nil},
 		"trixie":   {"1.7.36": nil, "2.2.9": nil, "2.4.2": nil},
 	} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "..", "scripts", "testdata", "changelog", changelog))
@@ -52,7 +52,9 @@ func TestFixes(t *testing.T) {
 		{"1.7.29", "CVE-2024-25621", true},
 		{"2.1.4", "CVE-2024-25621", false},
 		{"2.2.0", "CVE-2024-25621", true},
-		{"1.6.38", "CVE-2024-25621", false},
+		// By patches of ours.
+		{"1.6.38", "CVE-2024-25621", true},
+		{"1.6.38", "CVE-2026-53493", false},
 		{"2.1.9", "CVE-2026-53495", false},
 		{"2.4.0", "CVE-2026-53495", true},
 		{"2.4.0", "CVE-2026-53493", false},
