@@ -59,7 +59,7 @@ func run(ctx *pulumi.Context, look node.Look) error {
 	}
 	drift := findings()
 	warn(ctx, nodes, drift)
-	var before []pulumi.Resource
+	var before, proved []pulumi.Resource
 	for _, wave := range rollout(ctx, cfg).Waves() {
 		var verified []pulumi.Resource
 		for _, name := range wave {
@@ -71,6 +71,10 @@ func run(ctx *pulumi.Context, look node.Look) error {
 			verified = append(verified, nodes[name].Verified...)
 		}
 		before = verified
+		proved = append(proved, verified...)
+	}
+	if err := publication.Prune(ctx, proved); err != nil {
+		return err
 	}
 	export(ctx, cfg, nodes, cert)
 	return nil

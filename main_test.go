@@ -71,6 +71,19 @@ func TestAWaveWaitsForTheOneBefore(t *testing.T) {
 	}
 }
 
+func TestOlderBuildsGoWhenNoNodeHasThem(t *testing.T) {
+	t.Parallel()
+	g := up(t, func(c stack) { c["rollout"] = map[string]any{"batch": 1} })
+	prune := g.Get("publication-prune")
+	for _, name := range []string{"master1", "worker1", "worker2"} {
+		assert.True(t, prune.DependsOn("node-"+name+"-verify"))
+	}
+	assert.Contains(t, prune.Input("stdin").StringValue(), `"prune":true`)
+	assertNotPlain(t, prune)
+	stock := up(t, func(c stack) { c["access"] = map[string]any{"mode": "mirror"} })
+	assert.NotContains(t, stock.Names(), "publication-prune", "no build is current there")
+}
+
 func TestNodesOfSeveralLines(t *testing.T) {
 	t.Parallel()
 	g := up(t, func(c stack) {
@@ -247,7 +260,7 @@ func TestALoginChangesInPlace(t *testing.T) {
 			assert.Equal(t, r.Request.GetReplaceOnChanges(), after.Get(r.Name).Request.GetReplaceOnChanges(), r.Name)
 		}
 	}
-	assert.Equal(t, 3*3+2+1, changed, "three steps a node, upload and import of the registry's image, and the publication")
+	assert.Equal(t, 3*3+2+2, changed, "three steps a node, upload and import of the registry's image, the publication and its pruning")
 }
 
 func TestThePreflightKnowsTheVersion(t *testing.T) {

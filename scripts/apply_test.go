@@ -3,6 +3,7 @@ package scripts
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -174,19 +175,45 @@ func TestRestartsOnlyForAReason(t *testing.T) {
 	})
 }
 
-func TestUpgradeDropsTheOlderVersion(t *testing.T) {
+func TestUpgradeKeepsTheOneBefore(t *testing.T) {
 	t.Parallel()
 	eachShell(t, func(t *testing.T, n *node) {
 		before := n.snapshot()
 		n.install()
-		digest := n.publish(containerdScript("1.7.37+berth.1", 0, "cri"))
-		n.run(Containerd, "apply", containerdVars(owner, digest, Var{"VERSION", "1.7.37+berth.1"}))
-		files, err := filepath.Glob(n.root + "/usr/local/bin/*")
-		if err != nil || len(files) != 3 || n.running() != "/usr/local/bin/containerd-berth-1.7.37+berth.1" {
-			t.Errorf("%v, %v; %s runs", files, err, n.running())
-		}
-		if target, err := os.Readlink(n.root + "/usr/local/bin/ctr"); err != nil || target != "/usr/local/bin/ctr-berth-1.7.37+berth.1" {
-			t.Errorf("ctr leads to %q, %v", target, err)
+		digests := map[string]string{}
+		for _, step := range []struct{ version, kept string }{
+			{"1.7.37", "1.7.36"},
+			{"1.7.38", "1.7.37"},
+			// And back, which needs no registry.
+			{"1.7.37", "1.7.38"},
+		} {
+			if full := step.version + "+berth.1"; digests[full] == "" {
+				digests[full] = n.publish(containerdScript(full, 0, "cri"))
+			} else {
+				n.setSim("blob", "")
+			}
+			version, kept := step.version+"+berth.1", step.kept+"+berth.1"
+			// What a killed apply may have left.
+			n.write("var/lib/berth/unpacked/bin/ctr", "half", 0o700)
+			n.write("var/lib/berth/fetch/blob", "half", 0o600)
+			for range 2 {
+				n.run(Containerd, "apply", containerdVars(owner, digests[version], Var{"VERSION", version}))
+				var names []string
+				for _, pattern := range []string{"/usr/local/bin/*", "/var/lib/berth/[afsu]*"} {
+					files, err := filepath.Glob(n.root + pattern)
+					n.must(err)
+					for _, file := range files {
+						names = append(names, filepath.Base(file))
+					}
+				}
+				if len(names) != 7 || !slices.Contains(names, "containerd-berth-"+version) || !slices.Contains(names, "containerd-berth-"+kept) ||
+					!slices.Contains(names, "ctr-berth-"+kept) || n.running() != "/usr/local/bin/containerd-berth-"+version {
+					t.Errorf("%s: kept %q; %s runs", version, names, n.running())
+				}
+				if target, err := os.Readlink(n.root + "/usr/local/bin/ctr"); err != nil || target != "/usr/local/bin/ctr-berth-"+version {
+					t.Errorf("ctr leads to %q, %v", target, err)
+				}
+			}
 		}
 		old := n.publish(containerdScript("1.6.39+berth.1", 0, "cri"))
 		n.fail(Containerd, "apply", containerdVars(owner, old, Var{"VERSION", "1.6.39+berth.1"}), "newer line")

@@ -197,9 +197,12 @@ killed() {
 	rollback
 }
 
-# tidy: records what is installed, links ctr where the name is free, drops what an older version left.
+# tidy: records what is installed, links ctr where the name is free, and drops what older builds left, but for the one before:
+# the way back to it needs no registry.
 tidy() {
 	[ -z "$FRESH" ] || {
+		WAS=$(mf_get artifact)
+		[ "${WAS:-$DIGEST}" = "$DIGEST" ] || mf_set before "$(mf_get version) $WAS"
 		mf_set artifact "$DIGEST"
 		mf_set sums "$(sum "$ROOT$BIN") $(sum "$ROOT$CTR")"
 	}
@@ -208,10 +211,13 @@ tidy() {
 	/usr/local/bin/ctr-berth-*) link_ctr ;;
 	*) [ -e "$ROOT$LINK" ] || [ -L "$ROOT$LINK" ] || link_ctr ;;
 	esac
+	BEFORE=$(mf_get before)
 	mf_get file | grep -e '-berth-[0-9]' | while read -r FILE; do
-		case $FILE in "$BIN" | "$CTR" | "$BIN.new" | "$CTR.new") ;; *) rm -f "$ROOT$FILE" ;; esac
+		case $FILE in *-berth-"$VERSION" | *-berth-"${BEFORE% *}") ;; *) rm -f "$ROOT$FILE" ;; esac
 	done
-	for FILE in "$STATE"/artifact-* "$STATE"/switch* "$STATE/fetch"; do [ "$FILE" = "$STAGED" ] || rm -rf "$FILE"; done
+	for FILE in "$STATE"/artifact-* "$STATE"/switch* "$STATE/fetch" "$STATE/unpacked"; do
+		case $FILE in "$STAGED" | *-"${BEFORE#*:}".tar.gz) ;; *) rm -rf "$FILE" ;; esac
+	done
 	mf_set version "$VERSION"
 }
 link_ctr() {

@@ -87,21 +87,19 @@ type Publication struct {
 	VerifyImages []pulumi.StringInput
 	// Pushed has put everything into the registry.
 	Pushed pulumi.Resource
+
+	name string
+	args *PublicationArgs
 }
 
 // NewPublication sees to it that the registry has the artifacts and the verification image: what is there already is not sent again,
-// and what the cache lost is built again. Nothing is removed from the registry when the resource goes.
+// and what the cache lost is built again. Nothing is removed from the registry when the resource goes; [Publication.Prune] does that.
 func NewPublication(ctx *pulumi.Context, name string, args *PublicationArgs, opts ...pulumi.ResourceOption) (*Publication, error) {
-	p := &Publication{}
+	p := &Publication{name: name, args: args}
 	if err := ctx.RegisterComponentResource("berth:containerd:Publication", name, p, opts...); err != nil {
 		return nil, fmt.Errorf("registering publication %s: %w", name, err)
 	}
 	rollout := args.Rollout.ToStringArrayOutput().ApplyT(rolloutID).(pulumi.StringOutput)
-	inputs := []any{args.CA, rollout}
-	for _, target := range args.Build.targets {
-		inputs = append(inputs, args.Build.digests[target])
-	}
-	request := pulumi.All(inputs...).ApplyT(func(v []any) PublishRequest { return args.request(v[0].(string), v[1].(string), v[2:]) })
 	versions := strings.Join(args.Build.Versions(), ", ")
 	summary := fmt.Sprintf("publish containerd %s to %s", versions, args.Registry.Host)
 	if versions == "" {
@@ -110,7 +108,7 @@ func NewPublication(ctx *pulumi.Context, name string, args *PublicationArgs, opt
 	push, err := local.NewProgram(ctx, name+"-push", &local.ProgramArgs{
 		Package: "./components/containerd/cmd/publish",
 		Summary: summary,
-		Input:   request,
+		Input:   args.request(rollout, false),
 		Secret:  true,
 	}, pulumi.Parent(p), pulumi.DependsOn(args.After))
 	if err != nil {
@@ -123,13 +121,39 @@ func NewPublication(ctx *pulumi.Context, name string, args *PublicationArgs, opt
 	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"verifyImages": pulumi.StringArray(p.VerifyImages)})
 }
 
-func (a *PublicationArgs) request(ca, rollout string, digests []any) PublishRequest {
-	request := PublishRequest{Registry: a.Registry, SSH: a.SSH, RolloutID: rollout}
-	request.Registry.CAPEM = ca
-	for i, target := range a.Build.targets {
-		request.Artifacts = append(request.Artifacts, Artifact{Version: target.Version, Arch: target.Arch, Digest: digests[i].(string)})
+// Prune removes older builds from the registry, once nothing points to them any more: all nodes, proved, come before it. A rollout that
+// stopped half way prunes nothing. The newest of the older ones stays for each release line.
+func (p *Publication) Prune(ctx *pulumi.Context, proved []pulumi.Resource) error {
+	if len(p.args.Build.targets) == 0 {
+		return nil
 	}
-	return request
+	summary := "remove older builds of containerd from " + p.args.Registry.Host
+	_, err := local.NewProgram(ctx, p.name+"-prune", &local.ProgramArgs{
+		Package: "./components/containerd/cmd/publish",
+		Summary: summary,
+		Input:   p.args.request(pulumi.String(""), true),
+		Secret:  true,
+	}, pulumi.Parent(p), pulumi.DependsOn(append(slices.Clone(proved), p.Pushed)))
+	if err != nil {
+		return fmt.Errorf("describing %q: %w", summary, err)
+	}
+	return nil
+}
+
+// request is what the publish command reads.
+func (a *PublicationArgs) request(rollout pulumi.StringInput, prune bool) pulumi.Output {
+	inputs := []any{a.CA, rollout}
+	for _, target := range a.Build.targets {
+		inputs = append(inputs, a.Build.digests[target])
+	}
+	return pulumi.All(inputs...).ApplyT(func(v []any) PublishRequest {
+		request := PublishRequest{Registry: a.Registry, SSH: a.SSH, RolloutID: v[1].(string), Prune: prune}
+		request.Registry.CAPEM = v[0].(string)
+		for i, target := range a.Build.targets {
+			request.Artifacts = append(request.Artifacts, Artifact{Version: target.Version, Arch: target.Arch, Digest: v[2+i].(string)})
+		}
+		return request
+	})
 }
 
 func rolloutID(parts []string) string {

@@ -29,6 +29,7 @@ func (s *suite) preview(t *testing.T) {
 		"build containerd 1.7.36+berth.",
 		"build containerd 2.2.9+berth.",
 		"publish containerd 1.6.38+berth.",
+		"remove older builds of containerd from "+registryHost,
 		"apply image docker.io/library/registry:3.1.2",
 		"sign "+registryHost)
 

@@ -48,6 +48,8 @@ type PublishRequest struct {
 	Artifacts []Artifact    `json:"artifacts"`
 	// RolloutID tags the verification image: hexadecimal, and another one for every rollout.
 	RolloutID string `json:"rolloutId"`
+	// Prune asks to remove older builds than the artifacts, in place of publishing.
+	Prune bool `json:"prune,omitempty"`
 }
 
 // RegistryTarget is the registry as it is reached through the SSH connection.

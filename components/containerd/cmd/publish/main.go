@@ -1,4 +1,5 @@
-// Command publish sees to it that the registry has the patched containerd and the verification image of a rollout.
+// Command publish sees to it that the registry has the patched containerd and the verification image of a rollout, or removes what
+// older rollouts left there.
 //
 // It reads a release.PublishRequest as JSON from standard input and reaches the registry through SSH; progress goes
 // to standard error. Arguments are ignored: they are for whoever reads the command line.
@@ -42,6 +43,13 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	}
 	publisher := publish.Publisher{
 		Cache: cache, Log: stderr, Patience: 2 * time.Minute, Pause: 2 * time.Second, Build: build.Artifact, Bill: build.Bill,
+	}
+	if request.Prune {
+		if err := publisher.Prune(ctx, request); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(stdout, "pruned artifacts=%d\n", len(request.Artifacts))
+		return err
 	}
 	if err := publisher.Ensure(ctx, request); err != nil {
 		return err

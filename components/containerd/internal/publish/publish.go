@@ -16,7 +16,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/crypto/ssh"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
@@ -49,6 +48,13 @@ type Publisher struct {
 
 // Ensure publishes what the registry lacks of the request, and sends nothing where it lacks nothing.
 func (p *Publisher) Ensure(ctx context.Context, request release.PublishRequest) error {
+	return p.repeat(ctx, request, "publishing to", p.ensure)
+}
+
+// repeat does something in the registry once that answers, and again where that fails for a reason that may pass.
+func (p *Publisher) repeat(ctx context.Context, request release.PublishRequest, doing string,
+	do func(ctx context.Context, name string, client remote.Client, request release.PublishRequest) error,
+) error {
 	if err := check(request); err != nil {
 		return err
 	}
@@ -78,12 +84,12 @@ func (p *Publisher) Ensure(ctx context.Context, request release.PublishRequest) 
 		return fmt.Errorf("waiting for the registry %s: %w", name, err)
 	}
 	for attempt := 1; ; attempt++ {
-		err := p.ensure(ctx, name, client, request)
+		err := do(ctx, name, client, request)
 		if err == nil {
 			return nil
 		}
 		if _, local := errors.AsType[localError](err); local || attempt == attempts || ctx.Err() != nil {
-			return fmt.Errorf("publishing to the registry %s: %w", name, err)
+			return fmt.Errorf("%s the registry %s: %w", doing, name, err)
 		}
 		p.say("attempt %d of %d failed: %v", attempt, attempts, err)
 		if err := sleep(ctx, p.Pause); err != nil {
@@ -94,7 +100,7 @@ func (p *Publisher) Ensure(ctx context.Context, request release.PublishRequest) 
 
 func check(request release.PublishRequest) error {
 	var mistakes []error
-	if !rolloutID.MatchString(request.RolloutID) {
+	if !request.Prune && !rolloutID.MatchString(request.RolloutID) {
 		mistakes = append(mistakes, errors.New("the rollout id is not a hexadecimal number"))
 	}
 	if net.ParseIP(request.Registry.Address) == nil {
@@ -115,38 +121,6 @@ func check(request release.PublishRequest) error {
 		return fmt.Errorf("checking the request: %w", err)
 	}
 	return nil
-}
-
-// wait returns when the registry accepts the credentials. A refusal is waited for as well: a Secret that has just
-// changed reaches the running registry about a minute later.
-func (p *Publisher) wait(ctx context.Context, name string, client remote.Client) error {
-	server, err := remote.NewRegistry(name)
-	if err != nil {
-		return err
-	}
-	server.Client = client
-	deadline := time.Now().Add(p.Patience)
-	for said := false; ; said = true {
-		err := server.Ping(ctx)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if refused, ok := errors.AsType[*ssh.OpenChannelError](err); ok && refused.Reason == ssh.Prohibited {
-			return fmt.Errorf("sshd on the registry's node forbids port forwarding (AllowTcpForwarding): %w", err)
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("no success within %s: %w", p.Patience, err)
-		}
-		if !said {
-			p.say("the registry %s does not answer yet: %v", name, err)
-		}
-		if err := sleep(ctx, p.Pause); err != nil {
-			return err
-		}
-	}
 }
 
 // localError is one that another attempt would meet again.
@@ -303,12 +277,3 @@ func (p *Publisher) ensureTag(ctx context.Context, repo *remote.Repository, mani
 
 // say reports progress, which nothing depends on.
 func (p *Publisher) say(format string, args ...any) { _, _ = fmt.Fprintf(p.Log, format+"\n", args...) }
-
-func sleep(ctx context.Context, pause time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(pause):
-		return nil
-	}
-}

@@ -203,18 +203,29 @@ type copied struct {
 
 func (f *fixture) fetch(t *testing.T, repository, tag string) copied {
 	t.Helper()
+	store := memory.New()
+	root, err := oras.Copy(t.Context(), f.repository(t, repository), tag, store, "", oras.DefaultCopyOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return copied{store, root}
+}
+
+// repository is one of the registry, as the publisher reaches it.
+func (f *fixture) repository(t *testing.T, name string) *remote.Repository {
+	t.Helper()
 	var dialer sshclient.Dialer
 	tunnel, err := dialer.Dial(t.Context(), f.request.SSH, dialTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = tunnel.Close() }()
+	t.Cleanup(func() { _ = tunnel.Close() })
 	client, err := httpClient(tunnel, f.request.Registry)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := net.JoinHostPort(registryHost, strconv.Itoa(f.registry.port()))
-	repo, err := remote.NewRepository(server + "/" + repository)
+	repo, err := remote.NewRepository(server + "/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,12 +233,7 @@ func (f *fixture) fetch(t *testing.T, repository, tag string) copied {
 		Client:     client,
 		Credential: auth.StaticCredential(server, auth.Credential{Username: username, Password: password}),
 	}
-	store := memory.New()
-	root, err := oras.Copy(t.Context(), repo, tag, store, "", oras.DefaultCopyOptions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return copied{store, root}
+	return repo
 }
 
 func (c copied) decode(t *testing.T, descriptor ocispec.Descriptor, value any) {
