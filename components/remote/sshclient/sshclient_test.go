@@ -2,6 +2,7 @@ package sshclient
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -49,6 +50,33 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	_, err = client.Run(ctx, "hang", "")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
+
+func TestStream(t *testing.T) {
+	t.Parallel()
+	client, err := new(Dialer).Dial(t.Context(), newServer(t).Target(), patience)
+	require.NoError(t, err)
+	defer func() { _ = client.Close() }()
+	long := strings.Repeat("all of it ", maxOutput)
+	var stdout, stderr strings.Builder
+	require.NoError(t, client.Stream(t.Context(), "echo", strings.NewReader(long), &stdout, &stderr))
+	assert.Equal(t, long, stdout.String())
+
+	open, writer := io.Pipe()
+	defer func() { _ = writer.Close() }()
+	err = client.Stream(t.Context(), "fail", open, &stdout, &stderr)
+	require.EqualError(t, err, "running a command by SSH: Process exited with status 3: no room left", "an open stdin holds up nothing")
+	assert.Equal(t, "at work\nno room left\n", stderr.String())
+
+	err = client.Stream(t.Context(), "flood", strings.NewReader(""), full{}, io.Discard)
+	require.ErrorIs(t, err, errFull)
+}
+
+// full is a disk without room.
+type full struct{}
+
+var errFull = errors.New("no space left on device")
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
 
 // newServer serves the commands of the tests and lets one key in.
 func newServer(t *testing.T) *sshtest.Server {
