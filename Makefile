@@ -47,7 +47,7 @@ e2e: packages lab-up ## the end-to-end test on the lab
 	go -C lab test ./e2e -run TestEndToEnd -v -count=1 -timeout 45m
 
 .PHONY: e2e-all
-e2e-all: packages lab-up ## every end-to-end test on the lab: connections, names, drain, modes and faults, too
+e2e-all: packages lab-up ## every end-to-end test on the lab: connections, names, drain, modes, builds on nodes and faults, too
 	go -C lab test ./e2e -v -count=1 -timeout 120m
 
 # No part of test: it takes minutes, and the script tests kill the same steps at every tool that they call, in simulation.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -206,25 +205,6 @@ func accessArgs(ctx *pulumi.Context, cfg *config.Config, reg *registry.Registry)
 		After:      reg.Served(),
 		Options:    reg.DeletedWith(),
 	}
-}
-
-func target(n config.Node) containerd.Target {
-	return containerd.Target{Version: n.ContainerdVersion, Arch: n.Arch}
-}
-
-// targets are the builds that the nodes need, in a fixed order: none where they keep their containerd.
-func targets(cfg *config.Config) []containerd.Target {
-	var list []containerd.Target
-	if !mode(cfg).Patched() {
-		return list
-	}
-	for _, n := range cfg.Nodes {
-		list = append(list, target(n))
-	}
-	slices.SortFunc(list, func(a, b containerd.Target) int {
-		return cmp.Or(strings.Compare(a.Version, b.Version), strings.Compare(a.Arch, b.Arch))
-	})
-	return slices.Compact(list)
 }
 
 func publicationArgs(

@@ -44,7 +44,7 @@ func run(ctx *pulumi.Context, look node.Look) error {
 	if err != nil {
 		return err
 	}
-	build, err := containerd.NewBuild(ctx, "containerd", targets(cfg))
+	build, err := containerd.NewBuild(ctx, "containerd", buildArgs(ctx, cfg, nodes))
 	if err != nil {
 		return err
 	}

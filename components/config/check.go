@@ -113,12 +113,12 @@ func (c *checker) checkHost(p *place, host, example string) {
 	}
 }
 
-// checkNodeName checks a reference to a node.
-func (c *checker) checkNodeName(p *place, name string) {
-	if name == "" || len(c.cfg.Nodes) == 0 {
+// checkNodeName checks a reference to a node, or one of the words that may stand in its place.
+func (c *checker) checkNodeName(p *place, name string, words ...string) {
+	if name == "" || len(c.cfg.Nodes) == 0 || slices.Contains(words, name) {
 		return
 	}
-	var active []string
+	active := words
 	for _, n := range c.cfg.ActiveNodes() {
 		if n.Name != "" && !slices.Contains(active, n.Name) {
 			active = append(active, n.Name)
@@ -224,6 +224,7 @@ func (c *checker) checkContainerd(p *place) {
 			c.bad(at, "%s is not the id of a CVE; write it as CVE-2024-25621, or unknown", show(id))
 		}
 	})
+	c.checkNodeName(p.child("buildOn"), c.cfg.Containerd.BuildOn, BuildOnOperator, BuildOnEach)
 	at := p.child("version")
 	if c.cfg.Containerd.Version == "" && c.cfg.Access.Mode == ModePatch && !c.mistakes.has(c.root.child("access").child("mode")) {
 		c.bad(at, "is missing, and access.mode: patch needs it; write version: \"1.7.36\"")

@@ -112,6 +112,12 @@ type Access struct {
 	ClusterIP string `key:"clusterIP" computed:"none; needed with mode: cluster-ip" example:"clusterIP: 10.96.0.43"`
 }
 
+// Places to build that are no node's name.
+const (
+	BuildOnOperator = "operator"
+	BuildOnEach     = "each"
+)
+
 // Containerd is what the nodes are to run where access.mode is patch; in other modes they keep the containerd of their package.
 type Containerd struct {
 	// Upstream version to build and run, x.y.z in quotes.
@@ -120,6 +126,9 @@ type Containerd struct {
 	AllowMinorUpgrade bool `key:"allowMinorUpgrade" default:"false" example:"allowMinorUpgrade: true"`
 	// CVEs whose fixes the package of a node has, and version lacks, that are accepted; unknown accepts a package without a readable changelog.
 	AcceptCVE []string `key:"acceptCVE" computed:"none" example:"acceptCVE: [CVE-2024-25621]"`
+	// Where it is built: operator (the machine that runs pulumi), the name of a node in berth:nodes (for all nodes), or each
+	// (every node for itself, and all have to give the same). A node that builds needs Go. A change restarts nothing.
+	BuildOn string `key:"buildOn" default:"operator" example:"buildOn: worker1"`
 }
 
 // Kubernetes is the cluster.

@@ -19,29 +19,51 @@ type Target struct {
 	Version, Arch string
 }
 
-// Build is a containerd build for each release and architecture that nodes need, made on the operator's machine.
+const buildPackage = "./components/containerd/cmd/build"
+
+func (t Target) name(build string) string { return build + "-" + t.Version + "-" + t.Arch }
+
+func (t Target) summary() string {
+	return fmt.Sprintf("build containerd %s linux/%s", FullVersion(t.Version), t.Arch)
+}
+
+// BuildArgs says what is built, and where.
+type BuildArgs struct {
+	// Targets are the builds that nodes need, each once and in a fixed order. Without any nothing is built.
+	Targets []Target
+	// Hosts are the nodes that build; what none of them builds, the operator's machine builds.
+	Hosts []Host
+}
+
+// Build is a containerd build for each release and architecture that nodes need.
 type Build struct {
 	pulumi.ResourceState
 
-	targets []Target
+	args    *BuildArgs
 	digests map[Target]pulumi.StringOutput
 }
 
-// NewBuild builds containerd for the targets, or takes it from the cache. Without targets nothing is built.
-func NewBuild(ctx *pulumi.Context, name string, targets []Target, opts ...pulumi.ResourceOption) (*Build, error) {
-	b := &Build{targets: targets, digests: make(map[Target]pulumi.StringOutput, len(targets))}
+// NewBuild builds containerd for the targets, or takes it from the cache.
+func NewBuild(ctx *pulumi.Context, name string, args *BuildArgs, opts ...pulumi.ResourceOption) (*Build, error) {
+	b := &Build{args: args, digests: make(map[Target]pulumi.StringOutput, len(args.Targets))}
 	if err := ctx.RegisterComponentResource("berth:containerd:Build", name, b, opts...); err != nil {
 		return nil, fmt.Errorf("registering build %s: %w", name, err)
 	}
+	brought, err := b.buildOnHosts(ctx, name)
+	if err != nil {
+		return nil, err
+	}
 	outputs := pulumi.Map{}
-	for _, target := range targets {
-		built, err := local.NewProgram(ctx, name+"-"+target.Version+"-"+target.Arch, &local.ProgramArgs{
-			Package: "./components/containerd/cmd/build",
-			Summary: fmt.Sprintf("build containerd %s linux/%s", FullVersion(target.Version), target.Arch),
+	for _, target := range args.Targets {
+		// What nodes built is in the cache by now. It is no input: where something is built, and how one logs in there, changes no digest,
+		// and so nothing on any node.
+		built, err := local.NewProgram(ctx, target.name(name), &local.ProgramArgs{
+			Package: buildPackage,
+			Summary: target.summary(),
 			Input:   pulumi.StringMap{"version": pulumi.String(target.Version), "arch": pulumi.String(target.Arch)},
-		}, pulumi.Parent(b))
+		}, pulumi.Parent(b), pulumi.DependsOn(brought[target]))
 		if err != nil {
-			return nil, fmt.Errorf("describing the build of containerd %s for %s: %w", FullVersion(target.Version), target.Arch, err)
+			return nil, fmt.Errorf("describing %q: %w", target.summary(), err)
 		}
 		b.digests[target] = built.Stdout
 		outputs[target.Version+" "+target.Arch] = built.Stdout
@@ -56,7 +78,7 @@ func (b *Build) Digest(target Target) pulumi.StringOutput { return b.digests[tar
 // Versions are the full versions that are built, each once, in the order of the targets.
 func (b *Build) Versions() []string {
 	var list []string
-	for _, target := range b.targets {
+	for _, target := range b.args.Targets {
 		list = append(list, FullVersion(target.Version))
 	}
 	return slices.Compact(list)
@@ -124,7 +146,7 @@ func NewPublication(ctx *pulumi.Context, name string, args *PublicationArgs, opt
 // Prune removes older builds from the registry, once nothing points to them any more: all nodes, proved, come before it. A rollout that
 // stopped half way prunes nothing. The newest of the older ones stays for each release line.
 func (p *Publication) Prune(ctx *pulumi.Context, proved []pulumi.Resource) error {
-	if len(p.args.Build.targets) == 0 {
+	if len(p.args.Build.args.Targets) == 0 {
 		return nil
 	}
 	summary := "remove older builds of containerd from " + p.args.Registry.Host
@@ -143,14 +165,18 @@ func (p *Publication) Prune(ctx *pulumi.Context, proved []pulumi.Resource) error
 // request is what the publish command reads.
 func (a *PublicationArgs) request(rollout pulumi.StringInput, prune bool) pulumi.Output {
 	inputs := []any{a.CA, rollout}
-	for _, target := range a.Build.targets {
+	for _, target := range a.Build.args.Targets {
 		inputs = append(inputs, a.Build.digests[target])
 	}
 	return pulumi.All(inputs...).ApplyT(func(v []any) PublishRequest {
 		request := PublishRequest{Registry: a.Registry, SSH: a.SSH, RolloutID: v[1].(string), Prune: prune}
 		request.Registry.CAPEM = v[0].(string)
-		for i, target := range a.Build.targets {
-			request.Artifacts = append(request.Artifacts, Artifact{Version: target.Version, Arch: target.Arch, Digest: v[2+i].(string)})
+		for i, target := range a.Build.args.Targets {
+			artifact := Artifact{Version: target.Version, Arch: target.Arch, Digest: v[2+i].(string)}
+			if !prune { // which builds nothing
+				artifact.On = a.Build.hostOf(target)
+			}
+			request.Artifacts = append(request.Artifacts, artifact)
 		}
 		return request
 	})

@@ -1,7 +1,7 @@
 // Package containerd has the Pulumi resources for a containerd with a dialer that knows the registry's NodePort.
 //
-// The work is done by two commands below cmd/: build prints the digest of the artifact, publish sees to it that the
-// registry has it. What they share with this package stands in the package release.
+// The work is done by commands below cmd/: build prints the digest of the artifact, publish sees to it that the registry has it, buildhost
+// prepares nodes to build, and nodebuild is what runs there. What they share with this package stands in the package release.
 package containerd
 
 import (

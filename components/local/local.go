@@ -13,14 +13,17 @@ import (
 type ProgramArgs struct {
 	// Package is the program's folder, relative to the project's ("./components/containerd/cmd/build").
 	Package string
-	// Summary is what previews and errors show; the program does not read it. Never a secret.
+	// Summary is what previews and errors show, and the program's argument. Never a secret.
 	Summary string
-	// Delete is the summary of what the program does when the resource goes, with the input of its last run; empty is nothing.
+	// Delete is the summary of what the program does when the resource goes, with the input of its last run; empty is nothing. A program
+	// that does something else then knows it by the first word.
 	Delete string
 	// Input becomes JSON on the program's stdin, a map or a struct of inputs. A changed input runs the program again.
 	Input pulumi.Input
 	// Secret says that the input holds a secret: the output is not shown while it runs and is encrypted in the state.
 	Secret bool
+	// Progress has what the program says on stderr be shown while it runs although the input is a secret: nothing of that may be in it.
+	Progress bool
 }
 
 // NewProgram runs a Go program with the operator's Go. What it prints on stdout is the resource's stdout. A command of its own
@@ -35,7 +38,9 @@ func NewProgram(ctx *pulumi.Context, name string, args *ProgramArgs, opts ...pul
 	}).(pulumi.StringOutput)
 	logging := local.LoggingStderr
 	if args.Secret {
-		logging = local.LoggingNone
+		if !args.Progress {
+			logging = local.LoggingNone
+		}
 		stdin = pulumi.ToSecret(stdin).(pulumi.StringOutput)
 		opts = append(opts, pulumi.AdditionalSecretOutputs([]string{"stdin", "stdout", "stderr"}))
 	}

@@ -38,6 +38,8 @@ type BuildRequest struct {
 	Version string `json:"version"`
 	// Arch is one of Architectures.
 	Arch string `json:"arch"`
+	// On is the node that builds; nil builds on the machine where the command runs.
+	On *Host `json:"on,omitempty"`
 }
 
 // PublishRequest is what the publish command reads as JSON from its standard input.
@@ -72,6 +74,8 @@ type Artifact struct {
 	Arch    string `json:"arch"`
 	// Digest is what the build command printed for this version and architecture.
 	Digest string `json:"digest"`
+	// On is the node that builds what neither the registry nor the cache has; nil builds it where the command runs.
+	On *Host `json:"on,omitempty"`
 }
 
 // FullVersion is the version that the built containerd reports: FullVersion("1.7.36") is "1.7.36+berth.1".

@@ -1,4 +1,5 @@
-// Command build builds the patched containerd, or takes it from the cache, and prints the digest of the artifact.
+// Command build builds the patched containerd, on this machine or on the node that the request names, or takes it from the cache, and
+// prints the digest of the artifact.
 //
 // It reads a release.BuildRequest as JSON from standard input; progress goes to standard error. Arguments are
 // ignored: they are for whoever reads the command line.
@@ -14,6 +15,7 @@ import (
 	"syscall"
 
 	"berth/components/containerd/internal/build"
+	"berth/components/containerd/internal/buildhost"
 	"berth/components/containerd/release"
 )
 
@@ -38,7 +40,7 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	result, err := build.Artifact(ctx, cache, stderr, request)
+	result, err := buildhost.Artifact(ctx, cache, stderr, request)
 	if err != nil {
 		return err
 	}

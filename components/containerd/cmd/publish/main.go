@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"berth/components/containerd/internal/build"
+	"berth/components/containerd/internal/buildhost"
 	"berth/components/containerd/internal/publish"
 	"berth/components/containerd/release"
 )
@@ -42,7 +43,7 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 		return err
 	}
 	publisher := publish.Publisher{
-		Cache: cache, Log: stderr, Patience: 2 * time.Minute, Pause: 2 * time.Second, Build: build.Artifact, Bill: build.Bill,
+		Cache: cache, Log: stderr, Patience: 2 * time.Minute, Pause: 2 * time.Second, Build: buildhost.Artifact, Bill: build.Bill,
 	}
 	if request.Prune {
 		if err := publisher.Prune(ctx, request); err != nil {

@@ -31,37 +31,90 @@ type Result struct {
 	// Digest is that of the file at Path, which is the layer as it is published.
 	Digest string
 	Path   string
+	// Maker is the node that built it; empty is this machine.
+	Maker string
+}
+
+// job is all that decides about an artifact, and its place in the cache.
+type job struct {
+	request release.BuildRequest
+	line    patches.Line
+	hash    string
+	tool    *gotool.Tool
+	cached  entry
+}
+
+func plan(ctx context.Context, dir string, log io.Writer, request release.BuildRequest) (job, error) {
+	line, err := release.LineOf(request.Version)
+	if err != nil {
+		return job{}, err
+	}
+	if err := release.SupportedArch(request.Arch); err != nil {
+		return job{}, err
+	}
+	hash, err := PatchHash(request.Version)
+	if err != nil {
+		return job{}, err
+	}
+	tool, err := gotool.New(ctx, release.Toolchain, log)
+	if err != nil {
+		return job{}, err
+	}
+	key := cacheKey(request, tool.Pinned(), ldflags(line, request.Version, hash))
+	name := fmt.Sprintf("%s-%s.tar.gz", release.ArtifactTag(request.Version, request.Arch), key[:16])
+	return job{request, line, hash, tool, entry{path: filepath.Join(dir, "containerd", name)}}, nil
+}
+
+// finish names what could not be built.
+func (j job) finish(digest string, err error) (Result, error) {
+	if err != nil {
+		return Result{}, fmt.Errorf("building containerd %s for %s: %w", release.FullVersion(j.request.Version), j.request.Arch, err)
+	}
+	return Result{Digest: digest, Path: j.cached.path, Maker: j.cached.madeBy()}, nil
 }
 
 // Artifact returns the artifact of a release and architecture, from the cache below dir or built now. Progress goes to
 // log, a line at a time.
 func Artifact(ctx context.Context, dir string, log io.Writer, request release.BuildRequest) (Result, error) {
-	line, err := release.LineOf(request.Version)
+	j, err := plan(ctx, dir, log, request)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := release.SupportedArch(request.Arch); err != nil {
-		return Result{}, err
-	}
-	hash, err := PatchHash(request.Version)
+	return j.finish(j.cached.once(ctx, log, func(work string) (string, string, error) {
+		return assemble(ctx, j.tool, log, j.line, request, j.hash, work)
+	}))
+}
+
+// Import returns the artifact from the cache below dir, or has fetch bring what a node, the maker, built: fetch writes it, and returns the
+// digest that it has there. What was written is kept only if it has that digest.
+func Import(ctx context.Context, dir string, log io.Writer, request release.BuildRequest, maker string,
+	fetch func(w io.Writer) (string, error),
+) (Result, error) {
+	j, err := plan(ctx, dir, log, request)
 	if err != nil {
 		return Result{}, err
 	}
-	tool, err := gotool.New(ctx, release.Toolchain, log)
-	if err != nil {
-		return Result{}, err
-	}
-	key := cacheKey(request, tool.Pinned(), ldflags(line, request.Version, hash))
-	name := fmt.Sprintf("%s-%s.tar.gz", release.ArtifactTag(request.Version, request.Arch), key[:16])
-	cached := entry{filepath.Join(dir, "containerd", name)}
-	digest, err := cached.once(ctx, log, func(work string) (string, string, error) {
-		return assemble(ctx, tool, log, line, request, hash, work)
-	})
-	if err != nil {
-		return Result{}, fmt.Errorf("building containerd %s for %s: %w",
-			release.FullVersion(request.Version), request.Arch, err)
-	}
-	return Result{Digest: digest, Path: cached.path}, nil
+	j.cached.maker = maker
+	return j.finish(j.cached.once(ctx, log, func(work string) (string, string, error) {
+		file := filepath.Join(work, "artifact.tar.gz")
+		out, err := os.Create(file)
+		if err != nil {
+			return "", "", fmt.Errorf("keeping what %s built: %w", maker, err)
+		}
+		defer func() { _ = out.Close() }()
+		want, err := fetch(out)
+		if err != nil {
+			return "", "", err
+		}
+		if err := out.Close(); err != nil {
+			return "", "", fmt.Errorf("keeping what %s built: %w", maker, err)
+		}
+		got, err := fileDigest(file)
+		if err == nil && got != want {
+			err = fmt.Errorf("what came from %s has the digest %s instead of %s, which it has there", maker, got, want)
+		}
+		return file, got, err
+	}))
 }
 
 // assemble builds in the folder work and returns the packed file with its digest.
@@ -147,6 +200,8 @@ func PatchHash(version string) (string, error) {
 
 // cacheKey is SHA-256 in hex over everything that decides what comes out: ldflags has the version and the patches.
 func cacheKey(request release.BuildRequest, pinned map[string]string, ldflags string) string {
+	// Where it is built decides nothing.
+	request.On = nil
 	text, err := json.Marshal([]any{request, pinned, tags, ldflags, programs})
 	if err != nil {
 		panic(err) // strings alone: cannot fail

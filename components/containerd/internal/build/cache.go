@@ -32,8 +32,31 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "berth"), nil
 }
 
+// Lock takes the lock of a file that stands for something that one process at a time may do, and returns what lets go of it. Where
+// another has it, text goes to log and the lock is waited for until ctx ends.
+func Lock(ctx context.Context, path string, log io.Writer, text string) (func(), error) {
+	lock := flock.New(path)
+	held, err := lock.TryLock()
+	if err == nil && !held {
+		_, _ = fmt.Fprintln(log, text)
+		held, err = lock.TryLockContext(ctx, 500*time.Millisecond)
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("locking %s: %w", path, err)
+	}
+	// The lock file stays: removing it would let two processes hold locks on two files of one name.
+	return func() { _ = lock.Close() }, nil
+}
+
 // entry is one file of the cache. Beside it stand its digest, a lock, and a working folder while it is being made.
-type entry struct{ path string }
+type entry struct {
+	path string
+	// maker is the node that makes the file; empty is this machine.
+	maker string
+}
 
 // load returns the digest of the cached file. Not cached, or not what was written: an empty digest.
 func (e entry) load() (string, error) {
@@ -51,10 +74,17 @@ func (e entry) load() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the cache: %w", err)
 	}
-	if got != strings.TrimSpace(string(want)) {
+	if words := strings.Fields(string(want)); len(words) == 0 || got != words[0] {
 		return "", nil
 	}
 	return got, nil
+}
+
+// madeBy is the node that made the cached file; empty is this machine.
+func (e entry) madeBy() string {
+	text, _ := os.ReadFile(e.path + ".digest")
+	_, maker, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	return maker
 }
 
 // store moves a finished file, which is on the same file system, into the cache.
@@ -63,7 +93,7 @@ func (e entry) store(file, digest string) error {
 	if err := os.Rename(file, e.path); err != nil {
 		return fmt.Errorf("writing the cache: %w", err)
 	}
-	if err := os.WriteFile(file+".digest", []byte(digest+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(file+".digest", []byte(strings.TrimSpace(digest+" "+e.maker)+"\n"), 0o644); err != nil {
 		return fmt.Errorf("writing the cache: %w", err)
 	}
 	if err := os.Rename(file+".digest", e.path+".digest"); err != nil {
@@ -81,17 +111,11 @@ func (e entry) once(ctx context.Context, log io.Writer, produce func(work string
 	if err := os.MkdirAll(filepath.Dir(e.path), 0o750); err != nil {
 		return "", fmt.Errorf("creating the cache folder: %w", err)
 	}
-	lock := flock.New(e.path + ".lock")
-	held, err := lock.TryLock()
-	if err == nil && !held {
-		_, _ = fmt.Fprintf(log, "another process is building %s; waiting for it\n", filepath.Base(e.path))
-		held, err = lock.TryLockContext(ctx, 500*time.Millisecond)
+	unlock, err := Lock(ctx, e.path+".lock", log, "another process is building "+filepath.Base(e.path)+"; waiting for it")
+	if err != nil {
+		return "", err
 	}
-	if err != nil || !held {
-		return "", fmt.Errorf("locking %s: %w", e.path, err)
-	}
-	// The lock file stays: removing it would let two processes hold locks on two files of one name.
-	defer func() { _ = lock.Close() }()
+	defer unlock()
 	if digest, err := e.load(); err != nil || digest != "" {
 		return digest, err
 	}

@@ -30,7 +30,7 @@ func produce(content string, count *atomic.Int32) func(string) (string, string, 
 func TestOnce(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "sub")
-	cached := entry{filepath.Join(dir, "file")}
+	cached := entry{path: filepath.Join(dir, "file")}
 	var count atomic.Int32
 	var group sync.WaitGroup
 	for range 8 {
@@ -65,7 +65,7 @@ func TestOnce(t *testing.T) {
 func TestOnceFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cached := entry{filepath.Join(dir, "file")}
+	cached := entry{path: filepath.Join(dir, "file")}
 	// As a killed process leaves it.
 	if err := os.MkdirAll(cached.path+".work/old", 0o700); err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func TestOnceFails(t *testing.T) {
 
 func TestOnceWaitsNoLongerThanItsContext(t *testing.T) {
 	t.Parallel()
-	cached := entry{filepath.Join(t.TempDir(), "file")}
+	cached := entry{path: filepath.Join(t.TempDir(), "file")}
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := cached.once(t.Context(), io.Discard, func(string) (string, string, error) {
 		cancel()
@@ -126,6 +126,10 @@ func TestCacheKey(t *testing.T) {
 	again := maps.Clone(pinned)
 	if _, ok := keys[cacheKey(base, again, "flags")]; !ok {
 		t.Error("the key changes by itself")
+	}
+	base.On = &release.Host{Name: "worker1"}
+	if _, ok := keys[cacheKey(base, again, "flags")]; !ok {
+		t.Error("the key changes with the place")
 	}
 }
 

@@ -23,7 +23,7 @@ func Program(ctx context.Context, dir string, log io.Writer, name, arch string, 
 	sum := sha256.New()
 	_, _ = fmt.Fprintf(sum, "%v %s\n", tool.Pinned(), arch)
 	sum.Write(source)
-	cached := entry{filepath.Join(dir, name, arch+"-"+hex.EncodeToString(sum.Sum(nil))[:16])}
+	cached := entry{path: filepath.Join(dir, name, arch+"-"+hex.EncodeToString(sum.Sum(nil))[:16])}
 	_, err = cached.once(ctx, log, func(work string) (string, string, error) {
 		// A module of its own, so that one above the cache folder has no say.
 		for file, content := range map[string][]byte{"main.go": source, "go.mod": []byte("module " + name + "\n")} {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/version"
 	"io"
 	"maps"
 	"os"
@@ -17,12 +18,15 @@ import (
 	"time"
 )
 
-// kept are the operator's Go settings that say where modules come from and where caches are. They do not change what
-// is built; everything else is set by Run.
-var kept = []string{
-	"GOPROXY", "GONOPROXY", "GONOSUMDB", "GOSUMDB", "GOPRIVATE", "GOINSECURE", "GOVCS", "GOAUTH",
-	"GOMODCACHE", "GOCACHE", "GOPATH", "GOTMPDIR",
-}
+// sources are the Go settings that say where modules come from, and own those that are of use on one machine alone: where
+// caches are, and how it logs in. They do not change what is built; everything else is set by Run.
+var (
+	sources = []string{"GOPROXY", "GONOPROXY", "GONOSUMDB", "GOSUMDB", "GOPRIVATE", "GOINSECURE", "GOVCS"}
+	own     = []string{"GOAUTH", "GOMODCACHE", "GOCACHE", "GOPATH", "GOTMPDIR"}
+)
+
+// oldest is the first Go release that takes another one as a module.
+const oldest = "go1.21"
 
 // Tool runs a go command of a pinned release.
 type Tool struct {
@@ -32,16 +36,53 @@ type Tool struct {
 	log       io.Writer
 }
 
-// New finds the go command on the PATH. toolchain is the release that does the work, such as "go1.26.8"; another
-// release that is found on the PATH fetches it as a module. What go reports while it runs goes to log.
+// New finds the go command on the PATH, or in /usr/local/go. toolchain is the release that does the work, such as "go1.26.8"; another
+// release that is found fetches it as a module. What go reports while it runs goes to log.
 func New(ctx context.Context, toolchain string, log io.Writer) (*Tool, error) {
-	path, err := exec.LookPath("go")
+	// Where Go is installed by hand; the PATH of a login by SSH often lacks it.
+	path, err := find(toolchain, "/usr/local/go/bin/go")
 	if err != nil {
-		return nil, fmt.Errorf("finding the go command: install Go 1.26.6 or newer and put it on the PATH of "+
-			"the machine that runs pulumi: %w", err)
+		return nil, err
 	}
-	// Asked from the root folder, so that no module or workspace nearby has a say.
-	cmd := exec.CommandContext(ctx, path, "env", "-json")
+	settings, err := ask(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if found := settings["GOVERSION"]; version.IsValid(found) && version.Compare(found, oldest) < 0 {
+		return nil, fmt.Errorf("%s is %s, which cannot fetch %s as a module; install %s in its place, or any Go from 1.21 on",
+			path, found, toolchain, toolchain)
+	}
+	tool := &Tool{path: path, toolchain: toolchain, log: log}
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if _, ok := settings[name]; !ok {
+			tool.base = append(tool.base, entry)
+		}
+	}
+	for _, name := range slices.Concat(sources, own) {
+		if value := settings[name]; value != "" {
+			tool.base = append(tool.base, name+"="+value)
+		}
+	}
+	return tool, nil
+}
+
+func find(toolchain, usual string) (string, error) {
+	path, err := exec.LookPath("go")
+	if err == nil {
+		return path, nil
+	}
+	if path, usually := exec.LookPath(usual); usually == nil {
+		return path, nil
+	}
+	return "", fmt.Errorf("finding the go command on the machine that builds: install %s in %s, or on the PATH %s any Go from 1.21 on, "+
+		"which fetches it from GOPROXY: %w", toolchain, strings.TrimSuffix(usual, "/bin/go"), os.Getenv("PATH"), err)
+}
+
+// ask returns the settings of a go command, or those that flags select.
+func ask(ctx context.Context, path string, flags ...string) (map[string]string, error) {
+	// Asked from a folder of no module, so that no module or workspace nearby has a say.
+	cmd := exec.CommandContext(ctx, path, append([]string{"env", "-json"}, flags...)...)
 	cmd.Dir = os.TempDir()
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	output, err := cmd.Output()
@@ -52,19 +93,14 @@ func New(ctx context.Context, toolchain string, log io.Writer) (*Tool, error) {
 	if err := json.Unmarshal(output, &settings); err != nil {
 		return nil, fmt.Errorf("asking %s for its settings: %w", path, err)
 	}
-	tool := &Tool{path: path, toolchain: toolchain, log: log}
-	for _, entry := range os.Environ() {
-		name, _, _ := strings.Cut(entry, "=")
-		if _, ok := settings[name]; !ok {
-			tool.base = append(tool.base, entry)
-		}
-	}
-	for _, name := range kept {
-		if value := settings[name]; value != "" {
-			tool.base = append(tool.base, name+"="+value)
-		}
-	}
-	return tool, nil
+	return settings, nil
+}
+
+// Sources returns the settings about where modules come from that somebody has made on this machine: those that are not Go's own defaults.
+func (t *Tool) Sources(ctx context.Context) (map[string]string, error) {
+	made, err := ask(ctx, t.path, "-changed")
+	maps.DeleteFunc(made, func(name, _ string) bool { return !slices.Contains(sources, name) })
+	return made, err
 }
 
 // Pinned returns the settings under which Run works, apart from where modules come from; they belong into the key of

@@ -3,6 +3,8 @@ package gotool_test
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -42,11 +44,37 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-func TestGoIsMissing(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
+func TestSources(t *testing.T) {
+	tool, err := gotool.New(t.Context(), release.Toolchain, &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOPROXY", "https://user:secret@proxy.example")
+	t.Setenv("GONOSUMDB", "example.com")
+	t.Setenv("GOAMD64", "v3")
+	t.Setenv("GOAUTH", "off")
+	got, err := tool.Sources(t.Context())
+	if err != nil || got["GOPROXY"] != "https://user:secret@proxy.example" || got["GONOSUMDB"] != "example.com" {
+		t.Errorf("Sources = %q, %v", got, err)
+	}
+	for name := range got {
+		if name == "GOAMD64" || name == "GOAUTH" || name == "GOMODCACHE" {
+			t.Errorf("%s is no other machine's business", name)
+		}
+	}
+}
+
+// TestGoIsTooOld: Debian 12 has Go 1.19, which would build with itself whatever the toolchain is to be.
+func TestGoIsTooOld(t *testing.T) {
+	dir := t.TempDir()
+	script := "#!/bin/sh\necho '{\"GOVERSION\": \"go1.19.8\"}'\n"
+	if err := os.WriteFile(filepath.Join(dir, "go"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	_, err := gotool.New(t.Context(), release.Toolchain, &bytes.Buffer{})
-	if err == nil || !strings.Contains(err.Error(), "install Go") {
-		t.Errorf("err = %v, want a remedy", err)
+	if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "go")+" is go1.19.8, which cannot fetch "+release.Toolchain) {
+		t.Errorf("err = %v", err)
 	}
 }
 

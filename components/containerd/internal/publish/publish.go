@@ -164,7 +164,7 @@ func (p *Publisher) ensureArtifact(ctx context.Context, repo *remote.Repository,
 	if err != nil || published {
 		return err
 	}
-	built, err := p.Build(ctx, p.Cache, p.Log, release.BuildRequest{Version: artifact.Version, Arch: artifact.Arch})
+	built, err := p.Build(ctx, p.Cache, p.Log, release.BuildRequest{Version: artifact.Version, Arch: artifact.Arch, On: artifact.On})
 	if err != nil {
 		return localError{err}
 	}

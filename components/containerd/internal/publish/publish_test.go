@@ -47,6 +47,7 @@ type fixture struct {
 	publisher *Publisher
 	request   release.PublishRequest
 	builds    atomic.Int32
+	builtOn   string
 	log       bytes.Buffer
 }
 
@@ -66,8 +67,10 @@ func newFixture(t *testing.T) *fixture {
 	f.publisher = &Publisher{
 		// The programs of the verification image are built once for all tests.
 		Cache: sharedCache(t), Log: &f.log, Patience: 300 * time.Millisecond, Pause: 10 * time.Millisecond,
-		Build: func(context.Context, string, io.Writer, release.BuildRequest) (build.Result, error) {
-			f.builds.Add(1)
+		Build: func(_ context.Context, _ string, _ io.Writer, request release.BuildRequest) (build.Result, error) {
+			if f.builds.Add(1); request.On != nil {
+				f.builtOn = request.On.Name
+			}
 			return build.Result{Digest: result.Digest, Path: packed}, nil
 		},
 		Bill: func(release.BuildRequest, string) ([]byte, error) { return []byte(bill), nil },
@@ -107,6 +110,7 @@ func TestEnsure(t *testing.T) {
 	f := newFixture(t)
 	bastion := newSSH(t)
 	f.request.SSH.Bastion = bastion.target()
+	f.request.Artifacts[0].On = &release.Host{Name: "worker1"}
 	if err := f.publisher.Ensure(t.Context(), f.request); err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +118,9 @@ func TestEnsure(t *testing.T) {
 		t.Errorf("the bastion forwarded to %q, want %q", bastion.targets, want)
 	}
 	f.request.SSH.Bastion = nil
+	if f.builtOn != "worker1" {
+		t.Errorf("what the cache lost was built on %q", f.builtOn)
+	}
 	writes := f.registry.take()
 	if !slices.Contains(writes, "PUT /v2/berth/containerd/manifests/1.7.36-berth.1-linux-amd64") ||
 		writes[len(writes)-1] != "PUT /v2/berth/verify/manifests/0123abcd" {
