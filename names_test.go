@@ -62,7 +62,7 @@ func TestHostAndAliasChangePlaces(t *testing.T) {
 	slices.Sort(changed)
 	assert.Equal(t, []string{
 		"node-master1-containerd", "node-master1-verify", "node-worker1-containerd", "node-worker1-verify", "node-worker2-containerd",
-		"node-worker2-verify", "publication-push",
+		"node-worker2-verify", "publication-prune", "publication-push",
 	}, changed, "no certificate, no registry, no secret, no hosts entry and no mapping: only the name that containerd is fetched by, and the proof")
 }
 
