@@ -93,8 +93,8 @@ func (s *suite) prunes(t *testing.T) {
 	if _, err := s.inspect(t, builds+"1.7.1-berth.1-linux-amd64"); err == nil {
 		t.Error("the registry keeps more than the build before the last")
 	}
-	// As the README has it.
-	s.kube.must(t, "", "-n", "berth-registry", "exec", "deploy/docker-registry", "--", "registry", "garbage-collect", "/etc/berth/config.yml")
+	// As the README has it, in the namespace of the lab.
+	s.kube.must(t, "", "-n", "default", "exec", "deploy/docker-registry", "--", "registry", "garbage-collect", "/etc/berth/config.yml")
 	for _, kept := range []string{builds + "1.7.2-berth.1-linux-amd64", builds + "site", "nginx:v1"} {
 		if _, err := s.inspect(t, kept); err != nil {
 			t.Errorf("%s is gone: %v", kept, err)
