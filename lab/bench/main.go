@@ -54,8 +54,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 			fmt.Fprintln(stdout, line)
 		}
 	}
-	fmt.Fprint(stdout, "\n", table(all))
-	return nil
+	_, err = fmt.Fprint(stdout, "\n", table(all))
+	return err
 }
 
 func parseSizes(text string) ([]int, error) {

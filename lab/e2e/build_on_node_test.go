@@ -32,7 +32,7 @@ func TestBuildOnNode(t *testing.T) { //nolint:paralleltest // one cluster, one o
 		b.needDown(t)
 		b.takeGo(t)
 	})
-	for _, part := range []struct { //nolint:paralleltest // the parts build on each other
+	for _, part := range []struct {
 		name  string
 		check func(*testing.T)
 	}{

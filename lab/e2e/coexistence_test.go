@@ -31,18 +31,18 @@ func TestCoexistence(t *testing.T) { //nolint:paralleltest // one cluster, one o
 	config := filepath.Join(n.Root(), "etc/containerd/config.toml")
 	stock := readFile(t, config)
 	t.Cleanup(func() {
-		check(t, os.WriteFile(config, []byte(stock), 0o644)) //nolint:gosec // as the package has it
+		check(t, os.WriteFile(config, []byte(stock), 0o644))
 		for name := range others {
 			check(t, os.Remove(filepath.Join(n.Root(), name)))
 		}
 		run(t, n, `rmdir -p --ignore-fail-on-non-empty /etc/containerd/certs.d/mirror.example /etc/systemd/system/containerd.service.d
 systemctl daemon-reload; systemctl restart containerd`)
 	})
-	check(t, os.WriteFile(config, []byte(stock+siteComment), 0o644)) //nolint:gosec // as the package has it
+	check(t, os.WriteFile(config, []byte(stock+siteComment), 0o644))
 	for name, text := range others {
 		path := filepath.Join(n.Root(), name)
-		check(t, os.MkdirAll(filepath.Dir(path), 0o755))  //nolint:gosec // as an administrator would
-		check(t, os.WriteFile(path, []byte(text), 0o644)) //nolint:gosec // as an administrator would
+		check(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		check(t, os.WriteFile(path, []byte(text), 0o644))
 	}
 	run(t, n, `systemctl daemon-reload && systemctl restart containerd`)
 	untouched := func(when string) {
@@ -112,7 +112,7 @@ func (s *suite) prunes(t *testing.T) {
 func reinstall(t *testing.T, n *cluster.Node) {
 	t.Helper()
 	dir := filepath.Join(n.Root(), "var/tmp/e2e")
-	check(t, os.MkdirAll(dir, 0o755)) //nolint:gosec // apt downloads as a user of its own
+	check(t, os.MkdirAll(dir, 0o755))
 	release := run(t, n, `. /etc/os-release && echo "$VERSION_CODENAME"`)
 	download := exec.CommandContext(t.Context(), "apt-get", "download", "--quiet", "containerd/"+release)
 	download.Dir = dir

@@ -39,7 +39,7 @@ func Lock(ctx context.Context, path string, log io.Writer, text string) (func(),
 	held, err := lock.TryLock()
 	if err == nil && !held {
 		_, _ = fmt.Fprintln(log, text)
-		held, err = lock.TryLockContext(ctx, 500*time.Millisecond)
+		_, err = lock.TryLockContext(ctx, 500*time.Millisecond)
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

@@ -162,7 +162,7 @@ func Remove(ctx context.Context, log io.Writer, host release.Host) error {
 	}
 	if err != nil {
 		_, _ = fmt.Fprintf(log, "what builds left in ~/%s on %s stays there: %v\n", folder, host.Name, err)
-		return nil //nolint:nilerr // said
+		return nil
 	}
 	defer n.close()
 	if _, err := n.client.Run(ctx, inFolder(host.Stack, remove), ""); err != nil {

@@ -33,7 +33,8 @@ func TestSuperseded(t *testing.T) {
 			[]string{"1.7.35-berth.1-linux-amd64"},
 		},
 		{
-			"a line that no node runs", []string{"1.6.38-berth.1-linux-amd64", "1.6.37-berth.1-linux-amd64"},
+			"a line that no node runs",
+			[]string{"1.6.38-berth.1-linux-amd64", "1.6.37-berth.1-linux-amd64"},
 			[]string{"1.6.37-berth.1-linux-amd64"},
 		},
 		{
