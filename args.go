@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
@@ -65,9 +66,12 @@ func newNodes(ctx *pulumi.Context, cfg *config.Config) (map[string]*node.Node, e
 			RegistryHost:  cfg.Registry.Host,
 			RegistryNames: cfg.Registry.Names(),
 			NodePort:      cfg.Registry.NodePort,
+			NodePorts:     nodePorts(cfg),
 			Trust:         cfg.Certificate.Trust,
 			Access:        cfg.Access.Mode,
-			ClusterIP:     clusterIP(cfg),
+			LeadsTo:       leadsTo(cfg),
+			ServedAt:      servedAt(cfg, n),
+			APIServer:     mode(cfg) == access.PortRange && n.ControlPlane,
 			Version:       version(cfg, n),
 			// In one order, so that another one in the config is no change.
 			Fixes:         slices.Sorted(slices.Values(fixes(cfg, n))),
@@ -81,16 +85,6 @@ func newNodes(ctx *pulumi.Context, cfg *config.Config) (map[string]*node.Node, e
 		nodes[n.Name] = created
 	}
 	return nodes, nil
-}
-
-func mode(cfg *config.Config) access.Mode { return access.Mode(cfg.Access.Mode) }
-
-// clusterIP is the address that the name leads to, in the mode that has one.
-func clusterIP(cfg *config.Config) string {
-	if mode(cfg) != access.ClusterIP {
-		return ""
-	}
-	return cfg.Access.ClusterIP
 }
 
 // version is the containerd that a node gets, if any.
@@ -126,7 +120,7 @@ func lookAtNodes(ctx *pulumi.Context, cfg *config.Config, look node.Look) func()
 	for _, n := range cfg.ActiveNodes() {
 		targets = append(targets, node.Target{Name: n.Name, Owner: owner(ctx, n.Name), Connection: connection(n)})
 	}
-	return look(ctx.Context(), targets)
+	return sync.OnceValue(look(ctx.Context(), targets))
 }
 
 // warn tells what the look found, each at its node.
@@ -168,7 +162,7 @@ func certificateArgs(cfg *config.Config, nodes map[string]*node.Node) *certifica
 }
 
 func registryArgs(
-	ctx *pulumi.Context, cfg *config.Config, cert *certificate.Certificate, nodes map[string]*node.Node,
+	ctx *pulumi.Context, cfg *config.Config, cert *certificate.Certificate, nodes map[string]*node.Node, servers []pulumi.Resource,
 ) *registry.Args {
 	return &registry.Args{
 		Names:       cfg.Registry.Names(),
@@ -176,7 +170,7 @@ func registryArgs(
 		Namespace:   cfg.Registry.Namespace,
 		Node:        cfg.Registry.Node,
 		Connection:  connection(cfg.RegistryNode()),
-		After:       anchor(nodes, cfg.Registry.Node),
+		After:       slices.Concat(anchor(nodes, cfg.Registry.Node), servers),
 		Owner:       owner(ctx, cfg.Registry.Node),
 		Image:       cfg.Registry.Image,
 		Archive:     cfg.Registry.ImageArchive,
@@ -186,24 +180,6 @@ func registryArgs(
 		PullSecrets: cfg.Registry.PullSecrets,
 		Cert:        cert.Cert,
 		Key:         cert.Key,
-	}
-}
-
-// accessArgs says in the preview, too, what the mode does on nodes, where that is not the patched containerd that the rollout tells of.
-func accessArgs(ctx *pulumi.Context, cfg *config.Config, reg *registry.Registry) *access.Args {
-	if !mode(cfg).Patched() {
-		// Where the message cannot be shown, the mode is the same.
-		_ = ctx.Log.Info(fmt.Sprintf("access mode %s: %s", mode(cfg), mode(cfg).OnNodes()), nil)
-	}
-	return &access.Args{
-		Mode:       mode(cfg),
-		ClusterIP:  clusterIP(cfg),
-		NodePort:   cfg.Registry.NodePort,
-		Namespace:  reg.Namespace,
-		Selector:   reg.Selector(),
-		TargetPort: registry.ContainerPort,
-		After:      reg.Served(),
-		Options:    reg.DeletedWith(),
 	}
 }
 

@@ -36,11 +36,15 @@ func run(ctx *pulumi.Context, look node.Look) error {
 	if err != nil {
 		return err
 	}
-	reg, err := registry.New(ctx, "registry", registryArgs(ctx, cfg, cert, nodes), pulumi.Providers(cluster))
+	servers, err := widenPortRanges(ctx, cfg, nodes, findings)
 	if err != nil {
 		return err
 	}
-	road, err := access.New(ctx, "access", accessArgs(ctx, cfg, reg), pulumi.Providers(cluster))
+	reg, err := registry.New(ctx, "registry", registryArgs(ctx, cfg, cert, nodes, servers), pulumi.Providers(cluster))
+	if err != nil {
+		return err
+	}
+	road, err := access.New(ctx, "access", accessArgs(ctx, cfg, reg, servers), pulumi.Providers(cluster))
 	if err != nil {
 		return err
 	}
@@ -64,7 +68,7 @@ func run(ctx *pulumi.Context, look node.Look) error {
 		var verified []pulumi.Resource
 		for _, name := range wave {
 			args := provisionArgs(cfg, nodes[name], cert, reg, road, build, publication, cluster)
-			args.Draining, args.Finding, args.Before = draining, drift[name], before
+			args.Draining, args.Finding, args.Before, args.Verification.After = draining, drift[name], before, servers
 			if err := nodes[name].Provision(ctx, args); err != nil {
 				return err
 			}

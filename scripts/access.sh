@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# The roads to the registry on which containerd stays as its package brings it. MODE mirror: an entry of certs.d names the port. MODE cluster-ip:
-# the name leads to an address of the cluster that serves port 443. The new road is opened before the one of another mode is closed, so that
+# The roads to the registry on which containerd stays as its package brings it. MODE mirror: an entry of certs.d names the port. MODE cluster-ip
+# and MODE port-range: the name leads to an address that serves port 443, one of the cluster or the node's own. The new road is opened before the one of another mode is closed, so that
 # the node can pull at every moment. This script stays as $UNDO, for those who close this road: a removal, and the patched containerd.
 
 UNDO=$STATE/undo
@@ -68,14 +68,14 @@ lead() {
 	sed "/^# BEGIN berth$/,/^# END berth$/s/^[^# ][^ ]* /$1 /" "$ROOT/etc/hosts" | rewrite "$ROOT/etc/hosts"
 }
 
-# open_address: the names lead to the cluster's address, once it has answered here.
+# open_address: the names lead to the address that serves port 443, once it has answered here.
 open_address() {
-	[ "$(mf_get hosts-at)" != "$CLUSTER_IP" ] || return 0
+	[ "$(mf_get hosts-at)" != "$ADDRESS" ] || return 0
 	! have curl || SAID=$(curl -q -sS -o /dev/null --noproxy '*' --max-time 10 --retry 5 --retry-connrefused --cacert "$ROOT$CA" \
-		--resolve "${NAMES%% *}:443:$CLUSTER_IP" "https://${NAMES%% *}/" 2>&1) ||
-		die "the registry does not answer at $CLUSTER_IP:443: see route and kube-proxy of this node: $SAID"
-	mf_set hosts-at "$CLUSTER_IP"
-	lead "$CLUSTER_IP"
+		--resolve "${NAMES%% *}:443:$ADDRESS" "https://${NAMES%% *}/" 2>&1) ||
+		die "the registry does not answer at $ADDRESS:443: see route and kube-proxy of this node: $SAID"
+	mf_set hosts-at "$ADDRESS"
+	lead "$ADDRESS"
 	# containerd remembers /etc/hosts for five seconds: for as long, the road that it may be on stays.
 	[ -z "$(mf_get entry)" ] || sleep 6
 }
@@ -190,10 +190,10 @@ apply() {
 	[ -z "$AGAIN" ] || [ -z "$WRONG" ] || die "containerd cannot be restarted on this node: $WRONG"
 	printf "ROOT='%s'\nOWNER='%s'\nset -- undo\n%s\n" "$ROOT" "$OWNER" "$SELF" | put "$UNDO" 700
 	[ -z "$ADDED" ] || config_add "$FOLDER"
-	[ -z "$CLUSTER_IP" ] || open_address
+	[ -z "$ADDRESS" ] || open_address
 	[ -z "$FOLDER" ] || entries
 	[ -z "$AGAIN" ] || in_unit ROOT OWNER MODE ROOTS ADDED CUT RELOAD CONFIG || die "the switch to access mode $MODE failed"
-	[ -n "$CLUSTER_IP" ] || close_address
+	[ -n "$ADDRESS" ] || close_address
 	entries_drop
 	unpatch
 	rm -f "$STATE"/switch*

@@ -13,16 +13,13 @@ import (
 const clusterIP = "10.96.0.43"
 
 func accessVars(mode string, change ...Var) []Var {
-	address := ""
-	if mode == "cluster-ip" {
-		address = clusterIP
-	}
+	address := map[string]string{"cluster-ip": clusterIP, "port-range": "10.99.0.12"}[mode]
 	return changed([]Var{
 		{"OWNER", owner},
 		{"MODE", mode},
 		{"NAMES", "Yuan.com"},
 		{"NODE_PORT", "30443"},
-		{"CLUSTER_IP", address},
+		{"ADDRESS", address},
 		{"CA_PEM", testCA},
 		{"TRUST", "containerd"},
 		{"ALLOW", ""},
@@ -75,7 +72,9 @@ const (
 )
 
 // kinds are the modes, with those kinds of trust that make a difference to them.
-var kinds = []struct{ mode, trust string }{{"patch", "os"}, {"mirror", "os"}, {"cluster-ip", "os"}, {"cluster-ip", "containerd"}}
+var kinds = []struct{ mode, trust string }{
+	{"patch", "os"}, {"mirror", "os"}, {"cluster-ip", "os"}, {"cluster-ip", "containerd"}, {"port-range", "os"},
+}
 
 func TestEveryModeTwiceThenRemove(t *testing.T) {
 	t.Parallel()
@@ -116,6 +115,8 @@ func TestWhatAModeInstalls(t *testing.T) {
 		{"mirror", "os", "https://Yuan.com:30443", "10.99.0.12", "/etc/pki/ca-trust/source/anchors/berth.crt"},
 		{"cluster-ip", "containerd", "https://Yuan.com", clusterIP, "/var/lib/berth/trust/berth.crt"},
 		{"cluster-ip", "os", "", clusterIP, ""},
+		{"port-range", "containerd", "https://Yuan.com", "10.99.0.12", "/var/lib/berth/trust/berth.crt"},
+		{"port-range", "os", "", "10.99.0.12", ""},
 	} {
 		what := c.mode + " with trust " + c.trust
 		n.access(c.mode, c.trust)
@@ -309,6 +310,9 @@ func TestAccessRefuses(t *testing.T) {
 		"no answer": {
 			"cluster-ip", func(n *node) { n.setSim("address", "") }, []string{"does not answer at 10.96.0.43:443", "no route"},
 		},
+		"no answer of its own": {
+			"port-range", func(n *node) { n.setSim("address", "") }, []string{"does not answer at 10.99.0.12:443", "no route"},
+		},
 		"KillMode": {
 			"mirror",
 			func(n *node) {
@@ -421,7 +425,7 @@ func TestNodeWithGPUs(t *testing.T) {
 	n := newAccessNode(t, shells(t)["dash"])
 	n.write("dev/nvidia0", "", 0o644)
 	n.run(Anchor, "preflight", changed(anchorVars(owner), []Var{{"VERSION", ""}, {"ALLOW", "gpu"}}))
-	for _, mode := range []string{"mirror", "cluster-ip"} {
+	for _, mode := range []string{"mirror", "cluster-ip", "port-range"} {
 		n.run(Base, "apply", baseVars(owner, Var{"MODE", mode}))
 		n.run(Access, "apply", accessVars(mode))
 	}

@@ -19,8 +19,12 @@ check_system() {
 	NAMED=$(openssl x509 -noout -subject -in "$ROOT/var/lib/kubelet/pki/kubelet-client-current.pem" 2>/dev/null | sed -n 's/.*system:node://p')
 	[ -z "$NAMED" ] || [ "$NAMED" = "${OWNER##*/}" ] || bad "this machine is Node $NAMED: correct name or address in berth:nodes"
 	# kube-proxy itself may hold the ports of Services, as it did before Kubernetes 1.26.
-	TAKEN=$(timeout 10 ss -Hltnp "sport = :$NODE_PORT" 2>/dev/null | grep -v kube-proxy || :)
-	[ -z "$TAKEN" ] || bad "port $NODE_PORT is in use here by ${TAKEN##* }: choose another berth:registry.nodePort"
+	for PORT in $NODE_PORTS; do
+		TAKEN=$(timeout 10 ss -Hltnp "sport = :$PORT" 2>/dev/null | grep -v kube-proxy || :)
+		[ -z "$TAKEN" ] || bad "port $PORT is in use here by ${TAKEN##* }: choose another berth:registry.nodePort or access.mode"
+	done
+	[ -z "$API" ] || [ -e "$ROOT/etc/kubernetes/manifests/kube-apiserver.yaml" ] ||
+		bad "no kube-apiserver.yaml of kubeadm's: correct controlPlane or access.mode"
 	room /etc 1
 	room /usr/local 200
 	room /var/lib 150

@@ -64,8 +64,8 @@ remove() {
 	}
 	untrust
 	images_remove
-	# What the access step left for this.
-	[ ! -f "$STATE/undo" ] || /bin/sh "$STATE/undo"
+	# What steps left for this.
+	for FILE in "$STATE"/undo*; do [ ! -f "$FILE" ] || /bin/sh "$FILE"; done
 	containerd_back
 	hosts_remove
 	mf_get link | while read -r LINK TARGET; do

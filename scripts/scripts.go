@@ -24,8 +24,8 @@ type Script string
 
 const (
 	// Anchor checks a node without changing it (verb preflight) and takes berth off it again (verb remove).
-	// Variables: OWNER, NODE_PORT, NODE_IP, ARCH (amd64 or arm64), VERSION (empty where the node keeps its containerd), and
-	// ALLOW, words of what is let pass: the CVEs, as YY-NNNN, whose fixes are in VERSION or not missed; unknown, where a
+	// Variables: OWNER, NODE_PORTS (those of the registry, with blanks between), NODE_IP, ARCH (amd64 or arm64), VERSION (empty
+	// where the node keeps its containerd), API (empty unless an API server of kubeadm's must be here), and ALLOW, words of what is let pass: the CVEs, as YY-NNNN, whose fixes are in VERSION or not missed; unknown, where a
 	// package has no changelog; minor, for a VERSION of a later line than the package's; gpu, for a reload of systemd on a
 	// node with NVIDIA GPUs.
 	Anchor Script = "anchor"
@@ -40,11 +40,15 @@ const (
 	// CA_PEM, TRUST, ALLOW (of which gpu counts).
 	Containerd Script = "containerd"
 	// Access leads the packaged containerd to the registry, in place of a patched one (verb apply).
-	// Variables: OWNER, MODE (mirror or cluster-ip), NAMES (of the registry, with blanks between), NODE_PORT, CLUSTER_IP
-	// (empty unless MODE is cluster-ip), CA_PEM, TRUST, ALLOW (of which gpu counts).
+	// Variables: OWNER, MODE (mirror, cluster-ip or port-range), NAMES (of the registry, with blanks between), NODE_PORT, ADDRESS
+	// (where the names are to lead, which serves port 443; empty where they lead as base has it), CA_PEM, TRUST, ALLOW (of which gpu counts).
 	Access Script = "access"
+	// PortRange widens the range of NodePorts of a control-plane node's API server down to 443 (verb apply), and takes that back
+	// (verb remove). A change restarts the API server; where it is not well in time it gets back what it had, and the script fails.
+	// Variables: OWNER, SERVERS (how many control-plane nodes the stack has).
+	PortRange Script = "port-range"
 	// Verify says how a node differs from what was installed on it, and changes nothing (verb verify). Its stdout is
-	// "applies N" or "absent N", then a line "base REASON", "containerd REASON" or "note REASON" per difference.
+	// "applies N" or "absent N", then a line "base REASON", "containerd REASON", "port-range REASON" or "note REASON" per difference.
 	// Variables: OWNER.
 	Verify Script = "verify"
 	// ImportImage imports an image archive that lies on the node (verb apply).
@@ -75,7 +79,7 @@ type part struct {
 var parts = map[Script]part{
 	Anchor: {
 		files:    []string{"lib.sh", "lib-unit.sh", "lib-trust.sh", "lib-hosts.sh", "lib-remove.sh", "lib-check.sh", "anchor.sh"},
-		required: []string{"OWNER", "NODE_PORT", "NODE_IP", "ARCH", "VERSION", "ALLOW"},
+		required: []string{"OWNER", "NODE_PORTS", "NODE_IP", "ARCH", "VERSION", "API", "ALLOW"},
 	},
 	Base: {
 		files:    []string{"lib.sh", "lib-apply.sh", "lib-trust.sh", "lib-hosts.sh", "lib-base.sh", "lib-check.sh", "base.sh"},
@@ -90,7 +94,11 @@ var parts = map[Script]part{
 	},
 	Access: {
 		files:    []string{"lib.sh", "lib-apply.sh", "lib-unit.sh", "lib-switch.sh", "lib-certs.sh", "lib-config.sh", "access.sh"},
-		required: []string{"OWNER", "MODE", "NAMES", "NODE_PORT", "CLUSTER_IP", "CA_PEM", "TRUST", "ALLOW"},
+		required: []string{"OWNER", "MODE", "NAMES", "NODE_PORT", "ADDRESS", "CA_PEM", "TRUST", "ALLOW"},
+	},
+	PortRange: {
+		files:    []string{"lib.sh", "lib-apply.sh", "lib-check.sh", "port-range.sh"},
+		required: []string{"OWNER", "SERVERS"},
 	},
 	Verify: {
 		files:    []string{"lib.sh", "lib-unit.sh", "lib-base.sh", "lib-dropin.sh", "lib-certs.sh", "verify.sh"},

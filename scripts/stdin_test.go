@@ -21,10 +21,11 @@ const testCA = `-----BEGIN CERTIFICATE-----
 var realistic = map[Script][]Var{
 	Anchor: {
 		{"OWNER", "production-eu-west/worker-node-17.example.internal"},
-		{"NODE_PORT", "30443"},
+		{"NODE_PORTS", "30443 443"},
 		{"NODE_IP", "fd00:1234:5678:9abc:def0:1234:5678:9abc"},
 		{"ARCH", "amd64"},
 		{"VERSION", "1.7.36+berth.1"},
+		{"API", "yes"},
 		// As many fixes as the latest releases have, and two more.
 		{"ALLOW", strings.Repeat("24-40635 ", 24) + "minor"},
 	},
@@ -43,7 +44,7 @@ var realistic = map[Script][]Var{
 		{"MODE", "cluster-ip"},
 		{"NAMES", "registry.platform.example.internal"},
 		{"NODE_PORT", "30443"},
-		{"CLUSTER_IP", "10.131.64.155"},
+		{"ADDRESS", "10.131.64.155"},
 		{"CA_PEM", testCA},
 		{"TRUST", "containerd"},
 		{"ALLOW", ""},
@@ -62,7 +63,8 @@ var realistic = map[Script][]Var{
 		{"TRUST", "containerd"},
 		{"ALLOW", ""},
 	},
-	Verify: {{"OWNER", "production-eu-west/worker-node-17.example.internal"}},
+	PortRange: {{"OWNER", "production-eu-west/control-plane-3.example.internal"}, {"SERVERS", "3"}},
+	Verify:    {{"OWNER", "production-eu-west/worker-node-17.example.internal"}},
 	ImportImage: {
 		{"OWNER", "production-eu-west/worker-node-17.example.internal"},
 		{"ARCHIVE", "/var/lib/berth-upload/registry-0123456789abcdef.tar"},

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Says how this node differs from what berth installed on it, and changes nothing. The first line is "applies N", where N
-# is another number after every apply, or "absent N" where nothing of berth is here. The others are "base REASON" or
-# "containerd REASON" for what that step repairs, and "note REASON" for what people must look at.
+# is another number after every apply, or "absent N" where nothing of berth is here. The others are "base REASON", "containerd
+# REASON" or "port-range REASON" for what that step repairs, and "note REASON" for what people must look at.
 
 # token: in place of the count of applies that went with the manifest; another one after every such loss.
 token() {
@@ -118,6 +118,18 @@ check_access() {
 	esac
 }
 
+# check_range: an upgrade by kubeadm writes the API server's manifest anew.
+check_range() {
+	RANGE=$(mf_get range)
+	RANGE=${RANGE% *}
+	[ -n "$RANGE" ] || return 0
+	if [ "$(mf_get access)" != port-range ]; then
+		echo "note the API server still has NodePorts $RANGE: a change of the access mode was interrupted; go to port-range and away again"
+	elif ! grep -qsw -e "service-node-port-range=$RANGE" "$ROOT/etc/kubernetes/manifests/kube-apiserver.yaml"; then
+		echo "port-range the NodePorts $RANGE are not in kube-apiserver.yaml"
+	fi
+}
+
 check_containerd() {
 	[ ! -f "$STATE/undo" ] || {
 		if [ -n "$(mf_get access)" ]; then check_access; else echo "containerd a change of the access mode is not complete"; fi
@@ -155,6 +167,7 @@ verify() {
 		return 0
 	}
 	check_base
+	check_range
 	check_containerd
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// namePort is what containerd dials for a name without a port.
-const namePort = 443
+// NamePort is what containerd dials for a name without a port.
+const NamePort = 443
 
 // Mode is one of the ways from the name to the registry.
 type Mode string
@@ -24,6 +24,8 @@ const (
 	Mirror Mode = "mirror"
 	// ClusterIP leads the name to a fixed address of the cluster that serves port 443.
 	ClusterIP Mode = "cluster-ip"
+	// PortRange has every node serve the registry on port 443 itself, which the API servers must take for a NodePort.
+	PortRange Mode = "port-range"
 )
 
 // Patched says whether nodes run a containerd of berth's; in other modes they keep that of their package.
@@ -37,6 +39,10 @@ func (m Mode) OnNodes() string {
 		return packaged + ", which an entry in certs.d leads to the NodePort; it is restarted where config_path is missing, or a patched one runs"
 	case ClusterIP:
 		return packaged + ", and /etc/hosts leads the name to an address of the cluster; " +
+			"it is restarted where it does not know the CA, or a patched one runs"
+	case PortRange:
+		return "not recommended: the API server of each control-plane node is restarted with a --service-node-port-range down to 443, " +
+			"and any Service may then take a port that a node itself listens on; " + packaged + ", which dials port 443 of its own node; " +
 			"it is restarted where it does not know the CA, or a patched one runs"
 	case Patch:
 	}
@@ -55,7 +61,7 @@ type Args struct {
 	Namespace  pulumi.StringInput
 	Selector   pulumi.StringMap
 	TargetPort int
-	// After is what must be there first: the registry.
+	// After is what must be there first: the registry, and for mode PortRange the API servers that take NamePort.
 	After []pulumi.Resource
 	// Options are for what lives in the registry's namespace.
 	Options []pulumi.ResourceOption
@@ -78,31 +84,54 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	if err := ctx.RegisterComponentResource("berth:access:Access", name, a, opts...); err != nil {
 		return nil, fmt.Errorf("registering access %s: %w", name, err)
 	}
-	if args.Mode == ClusterIP {
-		if err := a.createService(ctx, name, args); err != nil {
-			return nil, fmt.Errorf("describing the Service of access %s: %w", name, err)
-		}
+	var err error
+	switch args.Mode {
+	case ClusterIP:
+		err = a.serveAddress(ctx, name, args)
+	case PortRange:
+		err = a.serveNamePort(ctx, name, args)
+	case Patch, Mirror:
+	}
+	if err != nil {
+		return nil, fmt.Errorf("describing the Service of access %s: %w", name, err)
 	}
 	return a, ctx.RegisterResourceOutputs(a, pulumi.Map{"mode": pulumi.String(args.Mode)})
 }
 
-// createService names the Service by its address, which cannot be changed: another one is added first, and the old one dropped last.
-func (a *Access) createService(ctx *pulumi.Context, name string, args *Args) error {
+// serveAddress names the Service by its address, which cannot be changed: another one is added first, and the old one dropped last.
+func (a *Access) serveAddress(ctx *pulumi.Context, name string, args *Args) error {
 	spelt := strings.NewReplacer(".", "-", ":", "-").Replace(args.ClusterIP)
-	opts := append([]pulumi.ResourceOption{pulumi.Parent(a), pulumi.DependsOn(args.After)}, args.Options...)
 	port := func(name string, number int) *corev1.ServicePortArgs {
 		return &corev1.ServicePortArgs{Name: pulumi.String(name), Port: pulumi.Int(number), TargetPort: pulumi.Int(args.TargetPort)}
 	}
-	service, err := corev1.NewService(ctx, name+"-service-"+spelt, &corev1.ServiceArgs{
-		Metadata: &metav1.ObjectMetaArgs{
-			Name: pulumi.String("docker-registry-ip-" + spelt), Namespace: args.Namespace, Labels: args.Selector,
-		},
-		Spec: &corev1.ServiceSpecArgs{
-			Type:      pulumi.String("ClusterIP"),
-			ClusterIP: pulumi.String(args.ClusterIP),
-			Selector:  args.Selector,
-			Ports:     corev1.ServicePortArray{port("https", namePort), port("https-nodeport", args.NodePort)},
-		},
+	return a.createService(ctx, name+"-service-"+spelt, "docker-registry-ip-"+spelt, args, &corev1.ServiceSpecArgs{
+		Type:      pulumi.String("ClusterIP"),
+		ClusterIP: pulumi.String(args.ClusterIP),
+		Selector:  args.Selector,
+		Ports:     corev1.ServicePortArray{port("https", NamePort), port("https-nodeport", args.NodePort)},
+	})
+}
+
+// serveNamePort adds a Service to the registry's own, whose NodePort stays for pushes, and for nodes that still take another mode's road.
+func (a *Access) serveNamePort(ctx *pulumi.Context, name string, args *Args) error {
+	return a.createService(ctx, fmt.Sprintf("%s-service-%d", name, NamePort), fmt.Sprintf("docker-registry-%d", NamePort), args,
+		&corev1.ServiceSpecArgs{
+			Type:     pulumi.String("NodePort"),
+			Selector: args.Selector,
+			Ports: corev1.ServicePortArray{&corev1.ServicePortArgs{
+				Name:       pulumi.String("https"),
+				Port:       pulumi.Int(NamePort),
+				TargetPort: pulumi.Int(args.TargetPort),
+				NodePort:   pulumi.Int(NamePort),
+			}},
+		})
+}
+
+func (a *Access) createService(ctx *pulumi.Context, resource, name string, args *Args, spec *corev1.ServiceSpecArgs) error {
+	opts := append([]pulumi.ResourceOption{pulumi.Parent(a), pulumi.DependsOn(args.After)}, args.Options...)
+	service, err := corev1.NewService(ctx, resource, &corev1.ServiceArgs{
+		Metadata: &metav1.ObjectMetaArgs{Name: pulumi.String(name), Namespace: args.Namespace, Labels: args.Selector},
+		Spec:     spec,
 	}, opts...)
 	if err != nil {
 		return err

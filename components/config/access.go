@@ -12,6 +12,11 @@ func (c *checker) checkAccess(p *place) {
 		c.bad(c.root.child("registry").child("hostsEntry"),
 			"is false, and access.mode: cluster-ip leads the name to its address by that entry; take it out")
 	}
+	isControlPlane := func(n Node) bool { return n.ControlPlane }
+	if a.Mode == ModePortRange && len(c.cfg.Nodes) > 0 && !slices.ContainsFunc(c.cfg.ActiveNodes(), isControlPlane) {
+		c.bad(p.child("mode"), "is port-range, which changes the API server of every control-plane node, and no node of berth:nodes is one; "+
+			"list them with controlPlane: true, or write another mode where the control plane is managed by others")
+	}
 	at := p.child("clusterIP")
 	const remedy = "write a free one of the cluster's Service range, for instance clusterIP: 10.96.0.43"
 	if a.ClusterIP == "" {

@@ -101,13 +101,15 @@ const (
 	ModePatch     = "patch"
 	ModeMirror    = "mirror"
 	ModeClusterIP = "cluster-ip"
+	ModePortRange = "port-range"
 )
 
 // Access is how a node comes from the registry's name, which has no port, to the registry.
 type Access struct {
 	// How nodes come from the name to the registry: patch (a containerd that dials nodePort), mirror (a certs.d entry of the
-	// packaged containerd) or cluster-ip (an address of the cluster that serves port 443). A change is made in place.
-	Mode string `key:"mode" default:"patch" values:"patch,mirror,cluster-ip" example:"mode: patch"`
+	// packaged containerd), cluster-ip (an address of the cluster that serves port 443) or, not recommended, port-range (API servers that
+	// take 443 for a NodePort). A change is made in place.
+	Mode string `key:"mode" default:"patch" values:"patch,mirror,cluster-ip,port-range" example:"mode: patch"`
 	// Address of the registry's Service for mode: cluster-ip, a free one from the lower band of the cluster's Service range.
 	ClusterIP string `key:"clusterIP" computed:"none; needed with mode: cluster-ip" example:"clusterIP: 10.96.0.43"`
 }

@@ -29,6 +29,7 @@ const (
 const (
 	stepBase       = "base"
 	stepContainerd = "containerd"
+	stepPortRange  = "port-range"
 	noStep         = "note"
 )
 
@@ -134,7 +135,7 @@ func parseFinding(answer string) Finding {
 		case kind == "applies" || kind == "absent":
 			f.Applies, f.Absent = text, kind == "absent"
 		case f.Applies == "" || text == "":
-		case kind == stepBase || kind == stepContainerd:
+		case kind == stepBase || kind == stepContainerd || kind == stepPortRange:
 			f.Reasons[kind] = append(f.Reasons[kind], text)
 		case kind == noStep:
 			f.Notes = append(f.Notes, text)
@@ -168,7 +169,7 @@ func (f Finding) Warning() string {
 		return ""
 	}
 	var parts []string
-	for _, step := range []string{stepBase, stepContainerd} {
+	for _, step := range []string{stepPortRange, stepBase, stepContainerd} {
 		if reasons := f.Reasons[step]; len(reasons) > 0 {
 			parts = append(parts, step+" is to be repaired ("+strings.Join(reasons, "; ")+")")
 		}

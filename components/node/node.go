@@ -4,7 +4,6 @@ package node
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
@@ -29,15 +28,18 @@ type Args struct {
 	// HostsIP is what the registry's name resolves to on the node; empty leaves /etc/hosts alone.
 	HostsIP string
 	// RegistryHost is the name by which containerd is fetched, RegistryNames are all by which images are pulled, and NodePort is
-	// where the registry is served.
+	// where the registry is served; NodePorts are all ports of the node that Services of the registry take.
 	RegistryHost  string
 	RegistryNames []string
 	NodePort      int
+	NodePorts     []int
 	// Trust is "os" for the machine's trust store or "containerd" for containerd alone.
 	Trust string
-	// Access is the mode by which the node comes from the registry's name to the registry. ClusterIP is where the name leads in place of
-	// HostsIP; empty where the mode has no such address.
-	Access, ClusterIP string
+	// Access is the mode by which the node comes from the registry's name to the registry, and LeadsTo says for people where that is.
+	// ServedAt is an address that serves the registry on port 443, to which the name is to lead; empty where the mode needs none.
+	Access, LeadsTo, ServedAt string
+	// APIServer says that the mode needs an API server on this node that runs as kubeadm has it.
+	APIServer bool
 	// Version is the full version of the containerd to come ("1.7.36+berth.1"); empty where the node keeps the containerd of its package.
 	Version string
 	// Fixes are the CVEs that are fixed in it, or accepted although they are not; the word unknown accepts a packaged containerd
@@ -75,12 +77,17 @@ func New(ctx *pulumi.Context, args *Args, opts ...pulumi.ResourceOption) (*Node,
 	if err := ctx.RegisterComponentResource("berth:node:Node", n.name, n, opts...); err != nil {
 		return nil, fmt.Errorf("registering node %s: %w", args.Name, err)
 	}
+	apiServer := ""
+	if args.APIServer {
+		apiServer = "yes"
+	}
 	stdin, err := scripts.Stdin(scripts.Anchor, []scripts.Var{
 		{Name: "OWNER", Value: args.Owner},
-		{Name: "NODE_PORT", Value: strconv.Itoa(args.NodePort)},
+		{Name: "NODE_PORTS", Value: strings.Trim(fmt.Sprint(args.NodePorts), "[]")},
 		{Name: "NODE_IP", Value: args.InternalIP},
 		{Name: "ARCH", Value: args.Arch},
 		{Name: "VERSION", Value: args.Version},
+		{Name: "API", Value: apiServer},
 		{Name: "ALLOW", Value: args.allow()},
 	})
 	if err != nil {

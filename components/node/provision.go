@@ -117,17 +117,14 @@ func (n *Node) patchContainerd(step *berthremote.CommandArgs, args *ProvisionArg
 
 // keepContainerd leads the packaged containerd to the registry.
 func (n *Node) keepContainerd(step *berthremote.CommandArgs, args *ProvisionArgs) {
-	step.Run = fmt.Sprintf("apply containerd of the package, mode %s to port %d", n.args.Access, n.args.NodePort)
-	if n.args.ClusterIP != "" {
-		step.Run = fmt.Sprintf("apply containerd of the package, mode %s to %s", n.args.Access, n.args.ClusterIP)
-	}
+	step.Run = fmt.Sprintf("apply containerd of the package, mode %s to %s", n.args.Access, n.args.LeadsTo)
 	step.Stdin = args.CA.ToStringOutput().ApplyT(func(ca string) (string, error) {
 		return scripts.Stdin(scripts.Access, []scripts.Var{
 			{Name: "OWNER", Value: n.args.Owner},
 			{Name: "MODE", Value: n.args.Access},
 			{Name: "NAMES", Value: strings.Join(n.args.RegistryNames, " ")},
 			{Name: "NODE_PORT", Value: strconv.Itoa(n.args.NodePort)},
-			{Name: "CLUSTER_IP", Value: n.args.ClusterIP},
+			{Name: "ADDRESS", Value: n.args.ServedAt},
 			{Name: "CA_PEM", Value: ca},
 			{Name: "TRUST", Value: n.args.Trust},
 			{Name: "ALLOW", Value: strings.Join(n.args.allowGPU(), "")},

@@ -18,6 +18,8 @@ type VerificationArgs struct {
 	// Images are references of one image by each plain name of the registry. Their tag changes with everything that a pull depends on
 	// (certificate, port, credentials), and with the tag a layer that the node has not yet.
 	Images []pulumi.StringInput
+	// After is what the cluster must have gone through before it is asked for a Job, and through again only when the Job is gone.
+	After []pulumi.Resource
 	// Options carry the Kubernetes provider and, where the namespace goes too, DeletedWith.
 	Options []pulumi.ResourceOption
 }
@@ -26,7 +28,7 @@ type VerificationArgs struct {
 // credentials changed, and a Job that failed is replaced by the next up.
 func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, containerd pulumi.Resource) (*batchv1.Job, error) {
 	opts := append([]pulumi.ResourceOption{
-		pulumi.DependsOn([]pulumi.Resource{containerd}),
+		pulumi.DependsOn(append([]pulumi.Resource{containerd}, args.After...)),
 		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "3m", Update: "3m", Delete: "2m"}),
 	}, args.Options...)
 	job, err := batchv1.NewJob(ctx, n.name+"-verify", &batchv1.JobArgs{

@@ -40,7 +40,7 @@ type Args struct {
 	Connection remote.Connection
 	// After is what must be in the graph before that node is touched, and anything of the registry is in the cluster: its anchor.
 	// Creation takes over objects that exist. Where the node refuses, since it belongs to another stack, the objects are that
-	// stack's too, and a destroy of this one would delete them.
+	// stack's too, and a destroy of this one would delete them. Besides, whatever restarts API servers.
 	After []pulumi.Resource
 	// Owner is the token of that node ("stack/node").
 	Owner string
@@ -153,7 +153,7 @@ func (r *Registry) createService(ctx *pulumi.Context, name string, args *Args, d
 				NodePort:   pulumi.Int(args.NodePort),
 			}},
 		},
-	}, pulumi.Parent(r), pulumi.DependsOn([]pulumi.Resource{deployment}))
+	}, pulumi.Parent(r), pulumi.DependsOn(append([]pulumi.Resource{deployment}, args.After...)))
 	if err != nil {
 		return err
 	}

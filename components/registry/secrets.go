@@ -70,7 +70,7 @@ func (r *Registry) createPullSecrets(ctx *pulumi.Context, name string, args *Arg
 			Metadata:   &metav1.ObjectMetaArgs{Name: pulumi.String(PullSecretName), Namespace: input, Labels: labels()},
 			Type:       pulumi.String("kubernetes.io/dockerconfigjson"),
 			StringData: pulumi.ToSecret(pulumi.StringMap{".dockerconfigjson": pulumi.String(config)}).(pulumi.StringMapOutput),
-		}, pulumi.Parent(r), pulumi.DependsOn([]pulumi.Resource{deployment}))
+		}, pulumi.Parent(r), pulumi.DependsOn(append([]pulumi.Resource{deployment}, args.After...)))
 		if err != nil {
 			return err
 		}

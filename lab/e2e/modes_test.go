@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,9 @@ func TestModes(t *testing.T) { //nolint:paralleltest // one cluster, one order
 	}
 	s := newSuite(t, watchLeaks(t))
 	s.pulumi.set(t, "berth:access.clusterIP", serviceIP, false)
+	s.pulumi.set(t, fmt.Sprintf("berth:nodes[%d].controlPlane", slices.IndexFunc(s.cluster.Nodes, func(n *cluster.Node) bool {
+		return n.Name == controlPlane
+	})), "true", false)
 	for _, step := range []struct { //nolint:paralleltest // the steps build on each other
 		name, mode string
 		check      func(*suite, *testing.T, string)
@@ -36,6 +40,13 @@ func TestModes(t *testing.T) { //nolint:paralleltest // one cluster, one order
 		{"cluster-ip-to-patch", "patch", (*suite).changeMode},
 		{"patch-to-mirror", "mirror", (*suite).changeMode},
 		{"destroy-mirror", "", (*suite).destroyMode},
+		{"port-range", "port-range", (*suite).modeFromNothing},
+		{"port-range-to-patch", "patch", (*suite).changeMode},
+		{"patch-to-port-range", "port-range", (*suite).changeMode},
+		{"port-range-after-an-upgrade", "port-range", (*suite).upgradeAPIServer},
+		{"port-range-to-mirror", "mirror", (*suite).changeMode},
+		{"mirror-to-port-range", "port-range", (*suite).changeMode},
+		{"destroy-port-range", "", (*suite).destroyMode},
 	} {
 		t.Run(step.name, func(t *testing.T) { step.check(s, t, step.mode) })
 	}
@@ -63,8 +74,11 @@ func (s *suite) modeFromNothing(t *testing.T, mode string) {
 func (s *suite) changeMode(t *testing.T, mode string) {
 	s.setMode(t, mode)
 	if mode != "patch" {
-		contains(t, "the preview", s.pulumi.must(t, "preview", "--diff").text(),
-			"apply containerd of the package, mode "+mode+" to ", "access mode "+mode+": ")
+		said := s.pulumi.must(t, "preview", "--diff").text()
+		contains(t, "the preview", said, "apply containerd of the package, mode "+mode+" to ", "access mode "+mode+": ")
+		if mode == "port-range" {
+			contains(t, "the preview", said, "not recommended", "apply port-range from 443 on, which restarts the API server")
+		}
 	}
 	loops := map[string]*pullLoop{}
 	for _, n := range s.cluster.Nodes {
@@ -136,6 +150,7 @@ func (s *suite) modeHolds(t *testing.T, mode string) {
 		}
 		serves(t, n)
 	}
+	s.portRangeIs(t, mode == "port-range")
 	s.pulumi.must(t, "preview", "--expect-no-changes")
 }
 
