@@ -337,7 +337,12 @@ func machine() string { return runtime.GOARCH }
 
 func anchorVars(owner string) []Var {
 	return []Var{
-		{"OWNER", owner}, {"NODE_PORTS", "30443"}, {"NODE_IP", "10.99.0.12"}, {"ARCH", machine()}, {"VERSION", testVersion}, {"API", ""},
+		{"OWNER", owner},
+		{"NODE_PORTS", "30443"},
+		{"NODE_IP", "10.99.0.12"},
+		{"ARCH", machine()},
+		{"VERSION", testVersion},
+		{"API", ""},
 		{"ALLOW", ""},
 	}
 }

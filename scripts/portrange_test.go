@@ -102,13 +102,13 @@ func serviceWithPort(port int) string {
 	return `{"items":[{"metadata":{"annotations":{"last":"{\"nodePort\":1}"}},"spec":{"ports":[{"port":443,"nodePort":` + strconv.Itoa(port) + `}]}}]}`
 }
 
-func portRangeVars(owner string) []Var { return []Var{{"OWNER", owner}, {"SERVERS", "1"}} }
+func portRangeVars() []Var { return []Var{{"OWNER", owner}, {"SERVERS", "1"}} }
 
 // portRange does what an up in mode port-range does on a control-plane node.
 func (n *node) portRange() string {
 	n.t.Helper()
 	n.run(Anchor, "preflight", changed(anchorVars(owner), []Var{{"VERSION", ""}, {"API", "yes"}, {"NODE_PORTS", "30443 443"}}))
-	line := n.run(PortRange, "apply", portRangeVars(owner))
+	line := n.run(PortRange, "apply", portRangeVars())
 	n.run(Base, "apply", baseVars(owner, Var{"MODE", "port-range"}))
 	n.run(Access, "apply", accessVars("port-range"))
 	return line
@@ -152,18 +152,18 @@ func TestPortRangeTwiceThenRemove(t *testing.T) {
 					t.Errorf("what was there is not remembered: %s", n.read("var/lib/berth/manifest"))
 				}
 				installed := n.snapshot()
-				if again := n.run(PortRange, "apply", portRangeVars(owner)); again != first || n.apiStarts() != 1 {
+				if again := n.run(PortRange, "apply", portRangeVars()); again != first || n.apiStarts() != 1 {
 					t.Errorf("first %q, then %q, after %d starts", first, again, n.apiStarts())
 				}
 				n.same(installed)
 				if _, rest := n.verify(); rest != "" {
 					t.Errorf("verify says %q", rest)
 				}
-				n.run(PortRange, "remove", portRangeVars(owner))
+				n.run(PortRange, "remove", portRangeVars())
 				if got := n.read(apiManifest); got != c.before || n.apiStarts() != 2 {
 					t.Errorf("after %d starts and the removal the manifest is\n%s", n.apiStarts(), got)
 				}
-				if got := n.run(PortRange, "remove", portRangeVars(owner)); got != "removed: port-range" || n.apiStarts() != 2 {
+				if got := n.run(PortRange, "remove", portRangeVars()); got != "removed: port-range" || n.apiStarts() != 2 {
 					t.Errorf("a second removal: %q, %d starts", got, n.apiStarts())
 				}
 				n.run(Anchor, "remove", anchorVars(owner))
@@ -182,7 +182,7 @@ func TestPortRangeOfOthers(t *testing.T) {
 	if got := n.portRange(); got != "node-ports=1-65535" || n.apiStarts() != 0 || n.read(apiManifest) != theirs {
 		t.Errorf("%q after %d starts, the manifest is\n%s", got, n.apiStarts(), n.read(apiManifest))
 	}
-	n.run(PortRange, "remove", portRangeVars(owner))
+	n.run(PortRange, "remove", portRangeVars())
 	if n.apiStarts() != 0 || n.read(apiManifest) != theirs {
 		t.Errorf("after %d starts and the removal the manifest is\n%s", n.apiStarts(), n.read(apiManifest))
 	}
@@ -191,7 +191,7 @@ func TestPortRangeOfOthers(t *testing.T) {
 	n.portRange()
 	later := apiServer("- --service-node-port-range=20000-32767")
 	n.write(apiManifest, later, 0o600)
-	r := n.try(PortRange, "remove", portRangeVars(owner))
+	r := n.try(PortRange, "remove", portRangeVars())
 	if r.err != nil || !strings.Contains(r.stderr, "service-node-port-range=20000-32767, which is not berth's 443-32767: it stays") {
 		t.Errorf("%v: %s", r.err, r.stderr)
 	}
@@ -203,7 +203,7 @@ func TestPortRangeOfOthers(t *testing.T) {
 	n.portRange()
 	n.write(apiManifest, theirs, 0o600)
 	n.must(n.execute("sleep", "1"))
-	n.run(PortRange, "apply", portRangeVars(owner))
+	n.run(PortRange, "apply", portRangeVars())
 	if _, rest := n.verify(); rest != "" {
 		t.Errorf("verify says %q", rest)
 	}
@@ -225,11 +225,11 @@ func TestPortRangeAfterAnUpgrade(t *testing.T) {
 	if _, rest := n.verify(); rest != "port-range the NodePorts 443-32767 are not in kube-apiserver.yaml\n" {
 		t.Errorf("verify says %q", rest)
 	}
-	n.run(PortRange, "apply", portRangeVars(owner))
+	n.run(PortRange, "apply", portRangeVars())
 	if _, rest := n.verify(); rest != "" || !strings.Contains(n.read(apiManifest), "v1.35.0") || !strings.Contains(n.read(apiManifest), widened) {
 		t.Errorf("verify says %q of\n%s", rest, n.read(apiManifest))
 	}
-	n.run(PortRange, "remove", portRangeVars(owner))
+	n.run(PortRange, "remove", portRangeVars())
 	if n.read(apiManifest) != upgraded {
 		t.Errorf("the manifest is\n%s", n.read(apiManifest))
 	}
@@ -283,7 +283,7 @@ func TestPortRangeRefuses(t *testing.T) {
 				n := newControlPlane(t, shells(t)[shell], c.manifest)
 				c.prepare(n)
 				clean := n.snapshot()
-				n.fail(PortRange, "apply", portRangeVars(owner), c.want...)
+				n.fail(PortRange, "apply", portRangeVars(), c.want...)
 				n.same(clean)
 				if n.apiStarts() != 0 {
 					t.Errorf("%d starts", n.apiStarts())
@@ -310,7 +310,7 @@ func TestPortRangeRollsBack(t *testing.T) {
 			n := newControlPlane(t, shells(t)[shell], apiServer())
 			clean := n.snapshot()
 			n.setSim("api-broken", "443-32767\n")
-			n.fail(PortRange, "apply", portRangeVars(owner), "Error: no such range", "the API server runs again as before",
+			n.fail(PortRange, "apply", portRangeVars(), "Error: no such range", "the API server runs again as before",
 				"with --service-node-port-range=443-32767 the API server does not run with")
 			if got := n.read(apiManifest); got != apiServer() || n.apiStarts() != 2 {
 				t.Errorf("after %d starts the manifest is\n%s", n.apiStarts(), got)
@@ -323,12 +323,12 @@ func TestPortRangeRollsBack(t *testing.T) {
 
 			n.setSim("api-broken", "none\n")
 			wide := n.read(apiManifest)
-			n.fail(PortRange, "remove", portRangeVars(owner), "the API server runs again as before", "taken back to none the API server is not ready")
+			n.fail(PortRange, "remove", portRangeVars(), "the API server runs again as before", "taken back to none the API server is not ready")
 			if n.read(apiManifest) != wide {
 				t.Errorf("the manifest is\n%s", n.read(apiManifest))
 			}
 			n.setSim("api-broken", "")
-			n.run(PortRange, "remove", portRangeVars(owner))
+			n.run(PortRange, "remove", portRangeVars())
 			n.must(os.Remove(n.root + "/var/log/pods/kube-system_kube-apiserver-n1_1/kube-apiserver/0.log"))
 			n.run(Anchor, "remove", anchorVars(owner))
 			n.same(clean)
@@ -344,16 +344,16 @@ func TestPortRangeStaysWhileItIsUsed(t *testing.T) {
 	wide := n.read(apiManifest)
 	for _, services := range []string{serviceWithPort(8080), `{"spec":{"healthCheckNodePort":8080}}`} {
 		n.setSim("services", services)
-		n.fail(PortRange, "remove", portRangeVars(owner), "Services have NodePorts that are outside of the range to come (8080): change them first")
+		n.fail(PortRange, "remove", portRangeVars(), "Services have NodePorts that are outside of the range to come (8080): change them first")
 		n.fail(Anchor, "remove", anchorVars(owner), "(8080)")
 	}
 	n.must(os.Remove(n.sim + "/services"))
-	n.fail(PortRange, "remove", portRangeVars(owner), "(nobody tells which)")
+	n.fail(PortRange, "remove", portRangeVars(), "(nobody tells which)")
 	if n.read(apiManifest) != wide || n.apiStarts() != 1 {
 		t.Errorf("after %d starts the manifest is\n%s", n.apiStarts(), n.read(apiManifest))
 	}
 	n.setSim("services", serviceWithPort(32767))
-	n.run(PortRange, "remove", portRangeVars(owner))
+	n.run(PortRange, "remove", portRangeVars())
 	if n.read(apiManifest) != apiServer() {
 		t.Errorf("the manifest is\n%s", n.read(apiManifest))
 	}
@@ -393,7 +393,7 @@ func TestPortRangeKilledAnywhere(t *testing.T) {
 				kill := func(verb string) bool {
 					n.setSim("count", "")
 					n.env = []string{"KILL_AT=" + strings.Repeat("x", count)}
-					killed := n.try(PortRange, verb, portRangeVars(owner)).err != nil
+					killed := n.try(PortRange, verb, portRangeVars()).err != nil
 					n.env = []string{"KILL_AT="}
 					if manifest := n.read(apiManifest); manifest != apiServer() && !strings.HasSuffix(manifest, "    name: kube-apiserver") {
 						t.Fatalf("%s, call %d: half a manifest:\n%s", verb, count, manifest)
@@ -402,9 +402,9 @@ func TestPortRangeKilledAnywhere(t *testing.T) {
 				}
 				killed := kill("apply")
 				if count%2 == 0 {
-					n.run(PortRange, "apply", portRangeVars(owner))
+					n.run(PortRange, "apply", portRangeVars())
 					killed = kill("remove") || killed
-					n.run(PortRange, "remove", portRangeVars(owner))
+					n.run(PortRange, "remove", portRangeVars())
 				}
 				n.run(Anchor, "remove", anchorVars(owner))
 				n.same(clean)
