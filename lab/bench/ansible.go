@@ -73,6 +73,7 @@ func newAnsible(ctx context.Context, c *cluster.Cluster, product *berth, scratch
 	}
 	for name, content := range map[string]string{
 		"playbook.yml": playbook, "vars.json": string(vars), "inventory": inventory.String(), "known_hosts": known.String(),
+		"ansible.cfg": "[defaults]\n",
 	} {
 		if err := os.WriteFile(filepath.Join(a.dir, name), []byte(content), 0o600); err != nil {
 			return nil, fmt.Errorf("writing the playbook: %w", err)
@@ -116,7 +117,7 @@ func sumsOf(archive, prefix string) (string, error) {
 // another folder each time.
 func (a *ansible) env(control string) []string {
 	env := []string{
-		"ANSIBLE_CONFIG=/dev/null", "ANSIBLE_NOCOLOR=1", "LC_ALL=C.UTF-8", "ANSIBLE_LOCAL_TEMP=" + filepath.Join(a.dir, "tmp"),
+		"ANSIBLE_CONFIG=" + filepath.Join(a.dir, "ansible.cfg"), "ANSIBLE_NOCOLOR=1", "LC_ALL=C.UTF-8", "ANSIBLE_LOCAL_TEMP=" + filepath.Join(a.dir, "tmp"),
 		"ANSIBLE_PIPELINING=true", "ANSIBLE_FORKS=" + strconv.Itoa(len(a.workers)),
 		"ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3", "ANSIBLE_REMOTE_USER=root", "ANSIBLE_PRIVATE_KEY_FILE=" + a.key,
 		"ANSIBLE_HOST_KEY_CHECKING=true", "ANSIBLE_SSH_CONTROL_PATH_DIR=" + control,
