@@ -6,6 +6,7 @@ package sshclient
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -38,13 +39,25 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, st
 	var said capped
 	printed := &output{w: stdout, c: c}
 	session.Stdin, session.Stdout, session.Stderr = stdin, printed, io.MultiWriter(&said, stderr)
-	switch err := session.Run(command); {
+	switch err := run(session, command); {
 	case ctx.Err() != nil:
 		return fmt.Errorf("running a command by SSH: %w", context.Cause(ctx))
 	case printed.err != nil:
 		return fmt.Errorf("keeping what a command printed by SSH: %w", printed.err)
 	case err != nil:
 		return &CommandError{Stderr: said.kept.String(), cause: err, lastLine: said.lastLine()}
+	}
+	return nil
+}
+
+// run is session.Run for a command that need not read its stdin: where it ends well before all of that is sent, the rest meets a closed
+// channel, and Wait tells so as the end of a file. It tells so of nothing else: an exit status comes first, and a lost connection has an error of its own.
+func run(session *ssh.Session, command string) error {
+	if err := session.Start(command); err != nil {
+		return err //nolint:wrapcheck // Stream wraps it
+	}
+	if err := session.Wait(); !errors.Is(err, io.EOF) {
+		return err //nolint:wrapcheck // Stream wraps it
 	}
 	return nil
 }

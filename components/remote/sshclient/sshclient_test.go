@@ -67,6 +67,9 @@ func TestStream(t *testing.T) {
 	require.EqualError(t, err, "running a command by SSH: Process exited with status 3: no room left", "an open stdin holds up nothing")
 	assert.Equal(t, "at work\nno room left\n", stderr.String())
 
+	require.NoError(t, client.Stream(t.Context(), "flood", strings.NewReader(strings.Repeat("more than a channel's window", 1<<20)), io.Discard, io.Discard),
+		"a command need not read what it is given")
+
 	err = client.Stream(t.Context(), "flood", strings.NewReader(""), full{}, io.Discard)
 	require.ErrorIs(t, err, errFull)
 }
