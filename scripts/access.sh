@@ -11,7 +11,7 @@ mf_cut() { { grep -vxF "$1" "$MANIFEST" || :; } | put "$MANIFEST" 600; }
 dirs_drop() {
 	DIR=$1
 	# shellcheck disable=SC2153 # ROOT is no misspelt ROOTS
-	while mf_get dir | grep -qxF "$DIR" && rmdir "$ROOT$DIR" 2>/dev/null; do
+	while mf_has dir "$DIR" && rmdir "$ROOT$DIR" 2>/dev/null; do
 		mf_cut "dir $DIR"
 		DIR=${DIR%/*}
 	done
@@ -24,7 +24,7 @@ drop() {
 # entry NAME SERVER: containerd goes to SERVER for NAME.
 entry() {
 	PLACE=$FOLDER/$1/hosts.toml
-	[ ! -e "$ROOT$PLACE" ] || grep -q '^# Written by berth' "$ROOT$PLACE" || mf_get entry | grep -qF "$PLACE " ||
+	[ ! -e "$ROOT$PLACE" ] || grep -q '^# Written by berth' "$ROOT$PLACE" || case $NL$(mf_get entry) in *"$NL$PLACE "*) ;; *) false ;; esac ||
 		die "$PLACE is not from berth: move it away"
 	KEEP="$KEEP
 $PLACE $2

@@ -74,8 +74,7 @@ unpack() {
 
 # place PROGRAM FILE: beside FILE, from where it is also tried. The packaged binaries are never written over.
 place() {
-	mf_add file "$2.new"
-	mf_add file "$2"
+	mf_add file "$2.new" "$2"
 	mv -f "$STATE/unpacked/bin/$1" "$ROOT$2.new" || die "the disk is full"
 	chmod 755 "$ROOT$2.new"
 	label "$ROOT$2.new"

@@ -1,9 +1,12 @@
 # shellcheck shell=sh
 # Common to the scripts that install something.
 
+# mf_add KEY VALUE...: adds those that are not there yet.
 mf_add() {
-	grep -qxF "$1 $2" "$MANIFEST" 2>/dev/null ||
-		{ [ ! -f "$MANIFEST" ] || cat "$MANIFEST"; printf '%s %s\n' "$1" "$2"; } | put "$MANIFEST" 600
+	OF=$1 MORE=''
+	shift
+	for VALUE; do mf_has "$OF" "$VALUE" || MORE="$MORE${MORE:+$NL}$OF $VALUE"; done
+	[ -z "$MORE" ] || mf_write "" "$MORE"
 }
 
 # our_dir PATH: makes it and its missing parents; remove takes away what was made here and is empty then.

@@ -7,6 +7,14 @@ update_store() { SAID=$(timeout 120 "$UPDATE" 2>&1) || die "$UPDATE failed: $SAI
 # shellcheck disable=SC2012 # names in that folder are plain, and find -lname is not everywhere
 links() { ls -l "$ROOT/etc/ssl/certs" | awk '$NF ~ /(^|\/|ca-cert-)berth\.(pem|crt)$/ { print $(NF - 2) }'; }
 
+# hooks LINE: tells those who keep a store of their own what came or went, in the words of update-ca-certificates.
+hooks() {
+	[ -d "$ROOT/etc/ca-certificates/update.d" ] && have run-parts || return 0
+	run-parts --test -- "$ROOT/etc/ca-certificates/update.d" | while read -r HOOK; do
+		echo "$1" | timeout 120 "$HOOK" >/dev/null 2>&1 || say "$HOOK failed"
+	done
+}
+
 # untrust: takes our CA out of the store. The link of a certificate that is gone would stay, and hooks (Java's keystore)
 # would not hear of it, so both are done here.
 untrust() {
@@ -20,10 +28,7 @@ untrust() {
 	*) UPDATE=update-ca-trust ;;
 	esac
 	update_store
-	[ ! -d "$ROOT/etc/ca-certificates/update.d" ] || ! have run-parts ||
-		run-parts --test -- "$ROOT/etc/ca-certificates/update.d" | while read -r HOOK; do
-			echo -/etc/ssl/certs/berth.pem | timeout 120 "$HOOK" >/dev/null 2>&1 || say "$HOOK failed"
-		done
+	hooks -/etc/ssl/certs/berth.pem
 	mf_drop ca
 	mf_drop calink
 }

@@ -9,9 +9,16 @@ BEGAN=$(date +%s)
 
 ctl() { timeout 90 systemctl "$@"; }
 facts() {
-	FACTS=$(ctl show -p LoadState,ActiveState,Type,KillMode,MainPID,FragmentPath,DropInPaths,RequiredBy,BoundBy,ConsistsOf,Environment,ExecStart "$UNIT")
+	FACTS=$NL$(ctl show -p LoadState,ActiveState,Type,KillMode,MainPID,FragmentPath,DropInPaths,RequiredBy,BoundBy,ConsistsOf,Environment,ExecStart "$UNIT")
 }
-fact() { printf '%s\n' "$FACTS" | sed -n "s/^$1=//p"; }
+fact() {
+	case $FACTS in
+	*"$NL$1="*)
+		FACT=${FACTS#*"$NL$1="}
+		printf '%s\n' "${FACT%%"$NL"*}"
+		;;
+	esac
+}
 exe() { readlink "$ROOT/proc/$(fact MainPID)/exe" || :; }
 
 # allowed WORD: ALLOW has it.

@@ -96,7 +96,7 @@ func shells(t *testing.T) map[string][]string {
 }
 
 // maxStdin is about 8 KB: the state keeps the stdin of every step, and is written anew for each of them.
-const maxStdin = 8<<10 + 128
+const maxStdin = 8<<10 + 512
 
 func TestStdinIsShort(t *testing.T) {
 	t.Parallel()

@@ -52,7 +52,7 @@ check_base() {
 	if [ -n "$ENTRY" ] && [ "$(hosts_now)" != "$(hosts_block "$ENTRY")" ]; then
 		if [ -n "$(hosts_now)" ]; then echo "base the block in /etc/hosts is changed"; else echo "base the block in /etc/hosts is missing"; fi
 	fi
-	! mf_get file | grep -qxF "$PORTS" || [ "$(cat "$ROOT$PORTS" 2>/dev/null)" = "$(mapping "$SERVED")" ] || off base "$PORTS" "port mapping $PORTS"
+	! mf_has file "$PORTS" || [ "$(cat "$ROOT$PORTS" 2>/dev/null)" = "$(mapping "$SERVED")" ] || off base "$PORTS" "port mapping $PORTS"
 	[ -e "$ROOT/usr/local/sbin/berth-remove" ] || if [ -e "$ROOT/run/berth-remove" ]; then
 		echo "base /usr/local/sbin/berth-remove is missing"
 	else

@@ -10,6 +10,9 @@ import (
 // pullDeadline bounds the pull that proves a node, in seconds. A Job ends there; a bare Pod that cannot pull is waited for without end.
 const pullDeadline = 90
 
+// pullSecretVolume holds the credentials of the pull.
+const pullSecretVolume = "pull-secret"
+
 // VerificationArgs describes the pull that proves a node.
 type VerificationArgs struct {
 	// Namespace is where the Job runs; its imagePullSecret is PullSecret.
@@ -71,6 +74,12 @@ func (n *Node) verificationPod(args *VerificationArgs) *corev1.PodSpecArgs {
 			SeccompProfile: &corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")},
 		},
 		Containers: n.verificationContainers(args.Images),
+		// The kubelet waits for a volume's secret, but pulls without one that it has not got within a second, as on a busy cluster, and tries
+		// again after ten. The container cannot read it.
+		Volumes: corev1.VolumeArray{&corev1.VolumeArgs{
+			Name:   pulumi.String(pullSecretVolume),
+			Secret: &corev1.SecretVolumeSourceArgs{SecretName: pulumi.String(args.PullSecret), DefaultMode: pulumi.Int(0o400)},
+		}},
 	}
 }
 
@@ -89,6 +98,9 @@ func (n *Node) verificationContainers(images []pulumi.StringInput) corev1.Contai
 				// Another machine under the node's name may report the same line.
 				&corev1.EnvVarArgs{Name: pulumi.String("BERTH_MACHINE"), Value: pulumi.String(n.args.InternalIP + " " + n.args.Connection.HostKey)},
 			},
+			VolumeMounts: corev1.VolumeMountArray{&corev1.VolumeMountArgs{
+				Name: pulumi.String(pullSecretVolume), MountPath: pulumi.String("/" + pullSecretVolume), ReadOnly: pulumi.Bool(true),
+			}},
 			SecurityContext: &corev1.SecurityContextArgs{
 				AllowPrivilegeEscalation: pulumi.Bool(false),
 				Capabilities:             &corev1.CapabilitiesArgs{Drop: pulumi.ToStringArray([]string{"ALL"})},

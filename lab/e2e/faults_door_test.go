@@ -49,7 +49,7 @@ exec "${0##*/}" "$@"
 `
 
 // tools are what faults happen at.
-var tools = []string{"ctr", "curl", "ln", "mv", "rmdir", "ss", "sync", "systemctl", "systemd-run", "tar", "update-ca-certificates"}
+var tools = []string{"ctr", "curl", "ln", "mv", "openssl", "rmdir", "ss", "sync", "systemctl", "systemd-run", "tar", "update-ca-certificates"}
 
 // What happens at a call. A script's own session is its connection's, or the unit's.
 const (

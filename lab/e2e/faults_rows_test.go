@@ -113,7 +113,7 @@ var rounds = []round{
 		name: "base", run: "up", next: "up", workers: true,
 		faults: map[string]fault{
 			"worker1": {phase: "hosts", what: "kill", step: baseStep, at: "mv *hosts.berth-tmp *", do: killed, says: saysKilled},
-			"worker2": {phase: "trust", what: "power", step: baseStep, at: "update-ca-certificates*", do: held, power: true, says: saysCut},
+			"worker2": {phase: "trust", what: "power", step: baseStep, at: "openssl rehash*", do: held, power: true, says: saysCut},
 		},
 	},
 	{
@@ -142,7 +142,7 @@ var rounds = []round{
 		faults: map[string]fault{
 			"worker1": {phase: "base-stdin", what: "cut", step: baseStep, bytes: "2000", says: saysCut},
 			"worker2": {
-				phase: "trust", what: "read-only-etc", step: baseStep, at: "update-ca-certificates*", do: readOnlyEtc, after: writable("/etc"),
+				phase: "trust", what: "read-only-etc", step: baseStep, at: "openssl rehash*", do: readOnlyEtc, after: writable("/etc"),
 				says: saysReadOnly,
 			},
 		},

@@ -114,13 +114,15 @@ func (s *suite) secondCheckout(t *testing.T) string {
 	archive, err := filepath.Rel(s.project, s.cluster.RegistryArchive)
 	check(t, err)
 	for _, name := range append(files, archive) {
-		data, err := os.ReadFile(filepath.Join(s.project, name))
+		info, err := os.Stat(filepath.Join(s.project, name))
 		if os.IsNotExist(err) {
 			continue // deleted, and not committed yet
 		}
 		check(t, err)
+		data, err := os.ReadFile(filepath.Join(s.project, name))
+		check(t, err)
 		check(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
-		check(t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
+		check(t, os.WriteFile(filepath.Join(dir, name), data, info.Mode()))
 	}
 	s.checkout = dir
 	return dir

@@ -12,25 +12,21 @@ import (
 
 func TestRun(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
-		password string
-		cost     int
-	}{
-		"chosen by a person":      {"Abcd123456", 10},
-		"generated, 32 and more":  {strings.Repeat("x", 32), 5},
-		"longest that bcrypt has": {strings.Repeat("x", 72), 5},
+	for name, password := range map[string]string{
+		"chosen by a person":      "Abcd123456",
+		"longest that bcrypt has": strings.Repeat("x", 72),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			require.NoError(t, run(strings.NewReader(`{"username":"Yuan","password":"`+test.password+`"}`), &out))
+			require.NoError(t, run(strings.NewReader(`{"username":"Yuan","password":"`+password+`"}`), &out))
 			user, hash, ok := strings.Cut(strings.TrimSpace(out.String()), ":")
 			require.True(t, ok)
 			assert.Equal(t, "Yuan", user)
-			require.NoError(t, bcrypt.CompareHashAndPassword([]byte(hash), []byte(test.password)))
-			cost, err := bcrypt.Cost([]byte(hash))
+			require.NoError(t, bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)))
+			got, err := bcrypt.Cost([]byte(hash))
 			require.NoError(t, err)
-			assert.Equal(t, test.cost, cost)
+			assert.Equal(t, cost, got)
 		})
 	}
 }
