@@ -81,6 +81,12 @@ func TestApplyTwiceThenRemove(t *testing.T) {
 		if n.starts() != 2 {
 			t.Errorf("the second remove restarted containerd")
 		}
+		// A preflight alone leaves nothing that is to stay.
+		n.run(Anchor, "preflight", anchorVars(owner))
+		n.run(Anchor, "remove", anchorVars(owner))
+		if n.exists("run/berth-remove") {
+			t.Error("the copy for base is still there")
+		}
 	})
 }
 

@@ -55,10 +55,12 @@ remove() {
 	}
 	# By hand (no owner given) nothing is known to be on its way here: only what waits already is stopped.
 	echo "${OWNER:+$(date +%s)} 0 $$" >"$REMOVED"
+	# By hand, the copy that the next base installs stays.
+	LEFT=${OWNER:+$ROOT/run/berth-remove}
 	# An upload that was cut is in no manifest.
 	rm -f "$ROOT/tmp/berth-registry-image.tar"
 	[ -f "$MANIFEST" ] || {
-		rm -rf "$STATE"
+		rm -rf "$STATE" ${LEFT:+"$LEFT"}
 		echo "removed: nothing was left"
 		return 0
 	}
@@ -74,7 +76,6 @@ remove() {
 	done
 	mf_get file | while read -r FILE; do rm -f "$ROOT$FILE" "$ROOT$FILE.berth-tmp"; done
 	mf_get dir | sed '1!G;h;$!d' | while read -r DIR; do rmdir "$ROOT$DIR" 2>/dev/null || :; done
-	rm -rf "$STATE"
-	[ -z "$OWNER" ] || rm -f "$ROOT/run/berth-remove"
+	rm -rf "$STATE" ${LEFT:+"$LEFT"}
 	echo "removed: $HOLDER"
 }

@@ -26,7 +26,7 @@ esac
 echo $$ >` + armed + `/script
 echo $PPID >` + armed + `/connection
 if [ -e ` + armed + `/bytes ]; then
-	head -c "$(cat ` + armed + `/bytes)" | /bin/sh -c "$SSH_ORIGINAL_COMMAND"
+	dd bs=64k count="$(cat ` + armed + `/bytes)" iflag=count_bytes status=none | /bin/sh -c "$SSH_ORIGINAL_COMMAND"
 	mkdir ` + armed + `/happened
 	kill -KILL $PPID
 fi
