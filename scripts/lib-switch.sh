@@ -12,9 +12,9 @@ in_unit() {
 		printf '%s\n' "$SELF"
 	} | put "$STATE/switch" 600
 	# The unit gets the lock's open file as its stdin, and with it the lock, also when this script is gone. systemd ends
-	# what a switch began that was killed.
+	# what a switch began that was killed, and waits for none of the processes that it has left: one may hang.
 	SWITCHED=0
-	timeout 420 systemd-run --unit=berth-switch --collect --quiet --pipe --wait --property=TimeoutStopSec=300 \
+	timeout 420 systemd-run --unit=berth-switch --collect --quiet --pipe --wait --property=TimeoutStopSec=300 --property=KillMode=process \
 		--property=ExecStopPost="/bin/sh $STATE/switch killed" /bin/sh "$STATE/switch" switch \
 		<&9 >"$STATE/switch.log" 2>&1 || SWITCHED=$?
 	cat "$STATE/switch.log" >&2 || :
