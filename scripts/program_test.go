@@ -49,7 +49,9 @@ func TestProgram(t *testing.T) {
 				out, _ := cmd.CombinedOutput()
 				return strings.ReplaceAll(string(out), cmd.Dir, "HERE"), cmd.ProcessState.ExitCode()
 			}
-			write := func(name, content string) { require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600)) }
+			write := func(name, content string) {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+			}
 			builds := func() int {
 				calls, _ := os.ReadFile(filepath.Join(dir, "calls"))
 				return strings.Count(string(calls), "build -o "+filepath.Join(dir, "bin/berth"))

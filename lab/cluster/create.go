@@ -28,6 +28,9 @@ func (c *Cluster) createMachines(ctx context.Context, b *build.Builder, roots ma
 	if err := saveSysctls(c.Dir); err != nil {
 		return err
 	}
+	if err := raiseInotify(); err != nil {
+		return err
+	}
 	if err := network.Up(ctx); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -21,8 +22,16 @@ import (
 // owner is the file that names the state folder of the lab that uses this host: names and addresses are fixed, so there is one.
 const owner = "/run/berth-lab"
 
-// sysctls are the kernel settings that kubelet changes and that no namespace keeps apart.
+// inotify is the setting that we change ourselves: how many instances root may have, 128 by default. systemd, kubelet and containerd of a
+// machine take about twelve; inotifyInstances are enough for the forty machines that fit in the network.
+const (
+	inotify          = "fs/inotify/max_user_instances"
+	inotifyInstances = 1024
+)
+
+// sysctls are the kernel settings that kubelet or we change and that no namespace keeps apart.
 var sysctls = []string{
+	inotify,
 	"kernel/keys/root_maxbytes", "kernel/keys/root_maxkeys", "kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "vm/panic_on_oom",
 }
 
@@ -238,6 +247,21 @@ func saveSysctls(dir string) error {
 	}
 	if err := machine.WriteFile(file, b.String(), 0o600); err != nil {
 		return fmt.Errorf("keeping the host's kernel settings: %w", err)
+	}
+	return nil
+}
+
+// raiseInotify makes room for many machines.
+func raiseInotify() error {
+	now, err := os.ReadFile("/proc/sys/" + inotify)
+	if err != nil {
+		return fmt.Errorf("reading the kernel setting %s: %w", inotify, err)
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(string(now))); err == nil && n >= inotifyInstances {
+		return nil
+	}
+	if err := os.WriteFile("/proc/sys/"+inotify, []byte(strconv.Itoa(inotifyInstances)), 0o644); err != nil {
+		return fmt.Errorf("raising the kernel setting %s: %w", inotify, err)
 	}
 	return nil
 }

@@ -131,6 +131,9 @@ func (c *Cluster) ensure(ctx context.Context, b *build.Builder, roots map[build.
 
 // resume starts the machines that are off and waits until the cluster works.
 func (c *Cluster) resume(ctx context.Context) error {
+	if err := raiseInotify(); err != nil {
+		return err
+	}
 	if err := network.Up(ctx); err != nil {
 		return err
 	}

@@ -51,13 +51,14 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, st
 }
 
 // run is session.Run for a command that need not read its stdin: where it ends well before all of that is sent, the rest meets a closed
-// channel, and Wait tells so as the end of a file. It tells so of nothing else: an exit status comes first, and a lost connection has an error of its own.
+// channel, and Wait tells so as the end of a file. It tells so of nothing else: an exit status comes first, and a lost connection has
+// an error of its own.
 func run(session *ssh.Session, command string) error {
 	if err := session.Start(command); err != nil {
-		return err //nolint:wrapcheck // Stream wraps it
+		return err
 	}
 	if err := session.Wait(); !errors.Is(err, io.EOF) {
-		return err //nolint:wrapcheck // Stream wraps it
+		return err
 	}
 	return nil
 }
