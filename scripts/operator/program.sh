@@ -3,7 +3,7 @@
 # seconds; here it is built when a file that it is made of has changed since, and needs no Go otherwise.
 set -eu
 
-home=$(cd "$(dirname "$0")/../.." && pwd)
+home=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 bin=$home/bin/berth
 
 # The time of the last change of a file's entry, not of its content: an unpacked archive brings the latter along.
