@@ -146,11 +146,14 @@ extend_store() {
 	[ -f "$ROOT/etc/ca-certificates.conf" ] && [ -f "$ROOT$BUNDLE" ] && [ ! -L "$ROOT$BUNDLE" ] || return 1
 	LINK=$ROOT/etc/ssl/certs/berth.pem
 	ln -sf "$ROOT$CA_FILE" "$LINK"
-	if ! SAID=$(timeout 60 openssl rehash "${LINK%/*}" 2>&1) || ! awk 1 "$ROOT$BUNDLE" "$ROOT$CA_FILE" | put "$ROOT$BUNDLE" 644; then
+	# All of it is read before any of it is replaced.
+	if ! SAID=$(timeout 60 openssl rehash "${LINK%/*}" 2>&1) || ! awk 1 "$ROOT$BUNDLE" "$ROOT$CA_FILE" >"$STATE/bundle" ||
+		! put "$ROOT$BUNDLE" 644 <"$STATE/bundle"; then
 		# With the link there, the tool would take the certificate for known, and tell no hook.
-		rm -f "$LINK"
+		rm -f "$LINK" "$STATE/bundle"
 		return 1
 	fi
+	rm -f "$STATE/bundle"
 	hooks +/etc/ssl/certs/berth.pem
 }
 

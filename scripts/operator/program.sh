@@ -7,11 +7,10 @@ home=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 bin=$home/bin/berth
 
 # The time of the last change of a file's entry, not of its content: an unpacked archive brings the latter along.
-changed() {
-	cd "$home" && find ./*.go go.mod go.sum components internal scripts -cnewer "$bin" ! -name '*_test.go' ! -path '*/testdata*' | grep -q .
-}
+changed=$(cd "$home" && find ./*.go go.mod go.sum components internal scripts -cnewer "$bin" ! -name '*_test.go' ! -path '*/testdata*' 2>&1) ||
+	changed=unknown
 
-if [ ! -x "$bin" ] || (changed); then
+if [ ! -x "$bin" ] || [ -n "$changed" ]; then
 	mkdir -p "$home/bin"
 	new=$bin.$$
 	trap 'rm -f "$new" "$new.began"' EXIT
