@@ -140,8 +140,8 @@ did() {
 	say "$2"
 }
 
-# extend_store: what update-ca-certificates does for one certificate more. Debian's makes the whole store anew for it, which is a third of
-# all that a node has to do here; it finds nothing to change afterwards.
+# extend_store: what update-ca-certificates does for one certificate more. Debian's makes the whole store anew for it, which is a quarter
+# of all that a node has to do here; it finds nothing to change afterwards.
 extend_store() {
 	[ -f "$ROOT/etc/ca-certificates.conf" ] && [ -f "$ROOT$BUNDLE" ] && [ ! -L "$ROOT$BUNDLE" ] || return 1
 	LINK=$ROOT/etc/ssl/certs/berth.pem

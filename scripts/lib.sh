@@ -44,7 +44,7 @@ put() {
 }
 
 # The manifest: lines "KEY VALUE". A line is written before the thing it names is made, so that a remove after any
-# partial apply finds it. The shell reads it by itself: a process for each question would make half of a step's time.
+# partial apply finds it. The shell reads it by itself: a step asks dozens of times, and a process takes longer than its answer.
 mf_get() {
 	[ -f "$MANIFEST" ] || return 0
 	while read -r KEY VALUE; do [ "$KEY" != "$1" ] || printf '%s\n' "$VALUE"; done <"$MANIFEST"

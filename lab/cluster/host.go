@@ -23,7 +23,7 @@ import (
 const owner = "/run/berth-lab"
 
 // inotify is the setting that we change ourselves: how many instances root may have, 128 by default. systemd, kubelet and containerd of a
-// machine take about fifteen; inotifyInstances are enough for the forty machines that fit in the network.
+// machine take about fifteen; inotifyInstances are enough for the forty nodes that the benchmark allows.
 const (
 	inotify          = "fs/inotify/max_user_instances"
 	inotifyInstances = 1024

@@ -11,6 +11,7 @@ changed=$(cd "$home" && find ./*.go go.mod go.sum components internal scripts -c
 	changed=unknown
 
 if [ ! -x "$bin" ] || [ -n "$changed" ]; then
+	echo "berth: compiling the program" >&2
 	mkdir -p "$home/bin"
 	new=$bin.$$
 	trap 'rm -f "$new" "$new.began"' EXIT
