@@ -114,7 +114,7 @@ switch() {
 	trap rollback EXIT
 	trap 'exit 1' HUP INT TERM
 	[ -z "$CUT" ] || config_undo
-	rm -f "$ROOT$TRIAL"
+	untry
 	[ ! -e "$ROOT$DROPIN" ] || {
 		cp -p "$ROOT$DROPIN" "$STATE/dropin"
 		rm -f "$ROOT$DROPIN"

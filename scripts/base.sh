@@ -147,7 +147,7 @@ extend_store() {
 	LINK=$ROOT/etc/ssl/certs/berth.pem
 	ln -sf "$ROOT$CA_FILE" "$LINK"
 	# All of it is read before any of it is replaced.
-	if ! SAID=$(timeout 60 openssl rehash "${LINK%/*}" 2>&1) || ! awk 1 "$ROOT$BUNDLE" "$ROOT$CA_FILE" >"$STATE/bundle" ||
+	if ! HASH=$(timeout 60 openssl x509 -noout -subject_hash -in "$LINK") || ! hash_link || ! awk 1 "$ROOT$BUNDLE" "$ROOT$CA_FILE" >"$STATE/bundle" ||
 		! put "$ROOT$BUNDLE" 644 <"$STATE/bundle"; then
 		# With the link there, the tool would take the certificate for known, and tell no hook.
 		rm -f "$LINK" "$STATE/bundle"
@@ -155,6 +155,13 @@ extend_store() {
 	fi
 	rm -f "$STATE/bundle"
 	hooks +/etc/ssl/certs/berth.pem
+}
+
+# hash_link: OpenSSL finds a certificate by the hash of its subject, and counts those that share one.
+hash_link() {
+	NTH=0
+	while [ -e "${LINK%/*}/$HASH.$NTH" ] || [ -L "${LINK%/*}/$HASH.$NTH" ]; do NTH=$((NTH + 1)); done
+	ln -s "${LINK##*/}" "${LINK%/*}/$HASH.$NTH"
 }
 
 trust_os() {

@@ -4,8 +4,7 @@
 case ${VERSION-}${ARTIFACT-x/x} in
 *[!A-Za-z0-9.+~_/-]* | .* | *..*) die "VERSION or ARTIFACT has a form that is not expected" ;;
 esac
-BIN=/usr/local/bin/containerd-berth-$VERSION
-CTR=/usr/local/bin/ctr-berth-$VERSION
+programs
 LINK=/usr/local/bin/ctr
 STAGED=$STATE/artifact-${DIGEST#sha256:}.tar.gz
 
@@ -56,17 +55,14 @@ fetch() {
 	rm -rf "$STATE/fetch"
 }
 
-# intact: the binaries are those of DIGEST, unchanged since.
-intact() {
-	# shellcheck disable=SC2153 # ROOT is no misspelt ROOTS
-	[ "$(mf_get artifact) $(mf_get sums)" = "$DIGEST $(sum "$ROOT$BIN") $(sum "$ROOT$CTR")" ]
-}
-
-# unpack: both programs in one go, since each reads the archive to its end.
+# unpack: all in one go, since each reads the archive to its end.
 unpack() {
 	rm -rf "$STATE/unpacked"
 	mkdir "$STATE/unpacked"
-	tar -xzof "$STAGED" -C "$STATE/unpacked" bin/containerd bin/ctr || die "the artifact is broken, or the disk is full"
+	tar -xzof "$STAGED" -C "$STATE/unpacked" || die "the artifact is broken, or the disk is full"
+	# Those of the programs, which come in the order of their names. An older artifact has none.
+	SUMS=$(awk '{ printf "%s%s", sep, $1; sep = " " }' "$STATE/unpacked/SHA256SUMS" 2>/dev/null) ||
+		SUMS="$(sum "$STATE/unpacked/bin/containerd") $(sum "$STATE/unpacked/bin/ctr")"
 	place containerd "$BIN"
 	place ctr "$CTR"
 	rm -rf "$STATE/unpacked"
@@ -75,6 +71,7 @@ unpack() {
 # place PROGRAM FILE: beside FILE, from where it is also tried. The packaged binaries are never written over.
 place() {
 	mf_add file "$2.new" "$2"
+	# shellcheck disable=SC2153 # ROOT is no misspelt ROOTS
 	mv -f "$STATE/unpacked/bin/$1" "$ROOT$2.new" || die "the disk is full"
 	chmod 755 "$ROOT$2.new"
 	label "$ROOT$2.new"
@@ -84,7 +81,7 @@ place() {
 prepare() {
 	NEXT=$BIN
 	FRESH=
-	! intact || return 0
+	[ "$(mf_get artifact)" != "$DIGEST" ] || ! intact || return 0
 	FRESH=1
 	fetch
 	our_dir /usr/local/bin
@@ -92,7 +89,7 @@ prepare() {
 	mv -f "$ROOT$CTR.new" "$ROOT$CTR"
 	if [ ! -e "$ROOT$BIN" ]; then
 		mv "$ROOT$BIN.new" "$ROOT$BIN"
-	elif [ "$(sum "$ROOT$BIN")" = "$(sum "$ROOT$BIN.new")" ]; then
+	elif [ "$(sum "$ROOT$BIN")" = "${SUMS% *}" ]; then
 		rm -f "$ROOT$BIN.new"
 	else
 		NEXT=$BIN.new
@@ -128,8 +125,7 @@ rollback() {
 	trap - EXIT
 	say "containerd $VERSION is taken back: $PROBLEM"
 	last_words
-	rm -f "$ROOT$TRIAL"
-	rmdir "$ROOT${TRIAL%/*}" 2>/dev/null || :
+	untry
 	[ "$NEXT" = "$BIN" ] || rm -f "$ROOT$NEXT"
 	restart || :
 	healthy "$BEFORE" "$PLUGINS" || {
@@ -159,9 +155,14 @@ switch() {
 	PROBLEM="the switch was interrupted"
 	trap rollback EXIT
 	trap 'exit 1' HUP INT TERM
-	mkdir -p "$ROOT${TRIAL%/*}"
-	chmod 755 "$ROOT${TRIAL%/*}"
+	our_dir "${DROPIN%/*}"
+	mf_add file "$DROPIN"
 	dropin "$NEXT" | put "$ROOT$TRIAL" 644
+	AS=$DROPIN
+	[ ! -e "$ROOT$DROPIN" ] || AS=$OVER
+	mkdir -p "$ROOT${AS%/*}"
+	chmod 755 "$ROOT${AS%/*}"
+	ln -sfn "../../../..$TRIAL" "$ROOT$AS"
 	restart || {
 		PROBLEM="systemctl restart failed"
 		exit 1
@@ -177,13 +178,14 @@ switch() {
 	[ "$NEXT" = "$BIN" ] || mv -f "$ROOT$NEXT" "$ROOT$BIN"
 	# After a loss of power the drop-in may be on the disk and the binary not.
 	flush "$ROOT$BIN"
-	our_dir "${DROPIN%/*}"
-	dropin "$BIN" | our_file "$DROPIN" 644
-	rm -f "$ROOT$TRIAL"
-	rmdir "$ROOT${TRIAL%/*}" 2>/dev/null || :
+	[ ! -L "$ROOT$DROPIN" ] || rm -f "$ROOT$DROPIN"
+	dropin "$BIN" | put "$ROOT$DROPIN" 644
+	# A file as old as the same text that systemd has read by this name is no news to it. Any other it must be told of, which is no harm:
+	# GPU nodes, which a reload would harm, are refused.
+	[ "$NEXT" != "$BIN" ] || touch -r "$ROOT$TRIAL" "$ROOT$DROPIN"
+	untry
 	trap - EXIT
-	# GPU nodes, which a reload would harm, are refused: this one makes systemd name the permanent file.
-	ctl daemon-reload
+	case $NEXT:$(ctl show -p NeedDaemonReload "$UNIT") in "$BIN:NeedDaemonReload=no") ;; *) ctl daemon-reload ;; esac
 	mf_set roots "$ROOTS"
 	say "containerd $VERSION runs"
 }
@@ -203,7 +205,9 @@ tidy() {
 		WAS=$(mf_get artifact)
 		[ "${WAS:-$DIGEST}" = "$DIGEST" ] || mf_set before "$(mf_get version) $WAS"
 		mf_set artifact "$DIGEST"
-		mf_set sums "$(sum "$ROOT$BIN") $(sum "$ROOT$CTR")"
+		mf_set sums "$SUMS"
+		flush "$ROOT$CTR"
+		mf_set inodes "$(inodes)"
 	}
 	case $(readlink "$ROOT$LINK" || :) in
 	"$CTR") mf_set link "$LINK $CTR" ;;

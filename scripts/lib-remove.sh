@@ -26,11 +26,9 @@ images_remove() {
 containerd_back() {
 	facts
 	case $(fact DropInPaths) in *berth*) OURS=1 ;; *) OURS= ;; esac
-	for FILE in "$ROOT$TRIAL" "$ROOT$DROPIN"; do
-		[ ! -e "$FILE" ] || OURS=1
-		rm -f "$FILE"
-	done
-	rmdir "$ROOT${TRIAL%/*}" 2>/dev/null || :
+	[ ! -e "$ROOT$TRIAL" ] && [ ! -e "$ROOT$DROPIN" ] || OURS=1
+	untry
+	rm -f "$ROOT$DROPIN"
 	case $(exe) in *containerd-berth-*) OURS=restart ;; esac
 	[ -n "$OURS" ] || return 0
 	if [ "$OURS" = restart ] || [ "$(fact ActiveState)" != active ]; then

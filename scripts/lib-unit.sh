@@ -4,7 +4,9 @@
 
 UNIT=containerd.service
 DROPIN=/etc/systemd/system/$UNIT.d/zz-berth.conf
-TRIAL=/run/systemd/system/$UNIT.d/zzz-berth-trial.conf
+# A drop-in on trial lies where a reboot forgets it, with a link to it among the drop-ins: as DROPIN while that is not there, else over it.
+TRIAL=/run/systemd/berth-trial.conf
+OVER=/run/systemd/system/$UNIT.d/zzz-berth-trial.conf
 BEGAN=$(date +%s)
 
 ctl() { timeout 90 systemctl "$@"; }
@@ -103,6 +105,13 @@ unhealthy() {
 				if (s != "" && s != "ok") print "plugin " plugin[i] " is " s
 			}
 		}'
+}
+
+# untry: no drop-in is on trial any more. A link that cannot be removed leads nowhere then, which is as good.
+untry() {
+	rm -f "$ROOT$OVER" "$ROOT$TRIAL"
+	rmdir "$ROOT${OVER%/*}" 2>/dev/null || :
+	[ ! -L "$ROOT$DROPIN" ] || rm -f "$ROOT$DROPIN" || :
 }
 
 # healthy BINARY PLUGINS: waits; sets PROBLEM when it gives up.

@@ -95,8 +95,8 @@ func shells(t *testing.T) map[string][]string {
 	return out
 }
 
-// maxStdin is about 8 KB: the state keeps the stdin of every step, and is written anew for each of them.
-const maxStdin = 8<<10 + 512
+// maxStdin is about 9 KB: the state keeps the stdin of every step, and is written anew for each of them.
+const maxStdin = 9 << 10
 
 func TestStdinIsShort(t *testing.T) {
 	t.Parallel()

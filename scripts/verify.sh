@@ -62,11 +62,12 @@ check_base() {
 
 # check_binaries: the files, by what was installed.
 check_binaries() {
-	SUMS=$(mf_get sums)
-	BIN=/usr/local/bin/containerd-berth-$VERSION
-	CTR=/usr/local/bin/ctr-berth-$VERSION
-	[ "$(sum "$ROOT$BIN")" = "${SUMS% *}" ] || off containerd "$BIN" "binary $BIN"
-	[ "$(sum "$ROOT$CTR")" = "${SUMS#* }" ] || off containerd "$CTR" "binary $CTR"
+	programs
+	intact || {
+		SUMS=$(mf_get sums)
+		[ "$(sum "$ROOT$BIN")" = "${SUMS% *}" ] || off containerd "$BIN" "binary $BIN"
+		[ "$(sum "$ROOT$CTR")" = "${SUMS#* }" ] || off containerd "$CTR" "binary $CTR"
+	}
 	LINK=$(mf_get link)
 	LINK=${LINK% *}
 	[ -z "$LINK" ] || [ -e "$ROOT$LINK" ] || [ -L "$ROOT$LINK" ] || echo "containerd link $LINK is missing"

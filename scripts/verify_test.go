@@ -90,7 +90,7 @@ func TestVerify(t *testing.T) {
 			},
 			"containerd drop-in zz-berth.conf is changed\n",
 		},
-		{"trial", write("run/systemd/system/containerd.service.d/zzz-berth-trial.conf", "", 0o644), "containerd trial drop-in zzz-berth-trial.conf is left\n"},
+		{"trial", write("run/systemd/berth-trial.conf", "", 0o644), "containerd trial drop-in berth-trial.conf is left\n"},
 		{"switch", write("var/lib/berth/switch", "", 0o600), "containerd the step was interrupted\n"},
 		{
 			"another containerd runs",

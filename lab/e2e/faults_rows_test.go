@@ -54,7 +54,7 @@ var rounds = []round{
 			"worker1": {phase: "try", what: "kill", step: switchStep, before: dropInGone, at: "systemd-run *--version", do: killed, says: saysKilled},
 			"worker2": {
 				phase: "trial-written", what: "kill", step: switchStep, before: dropInGone,
-				at: "mv *zzz-berth-trial.conf.berth-tmp *", do: killed, says: saysUnit,
+				at: "mv *berth-trial.conf.berth-tmp *", do: killed, says: saysUnit,
 			},
 		},
 	},
@@ -113,7 +113,7 @@ var rounds = []round{
 		name: "base", run: "up", next: "up", workers: true,
 		faults: map[string]fault{
 			"worker1": {phase: "hosts", what: "kill", step: baseStep, at: "mv *hosts.berth-tmp *", do: killed, says: saysKilled},
-			"worker2": {phase: "trust", what: "power", step: baseStep, at: "openssl rehash*", do: held, power: true, says: saysCut},
+			"worker2": {phase: "trust", what: "power", step: baseStep, at: "openssl x509 *-subject_hash*", do: held, power: true, says: saysCut},
 		},
 	},
 	{
@@ -127,7 +127,7 @@ var rounds = []round{
 		name: "install", run: "up", next: "up", workers: true,
 		faults: map[string]fault{
 			"worker1": {phase: "fetch", what: "kill", step: switchStep, at: "curl *", do: killed, says: saysKilled},
-			"worker2": {phase: "tidy", what: "kill", step: switchStep, at: "ln *", do: killed, says: saysKilled},
+			"worker2": {phase: "tidy", what: "kill", step: switchStep, at: "ln -sf /usr/local/bin/ctr-*", do: killed, says: saysKilled},
 		},
 	},
 	{
@@ -142,7 +142,7 @@ var rounds = []round{
 		faults: map[string]fault{
 			"worker1": {phase: "base-stdin", what: "cut", step: baseStep, bytes: "2000", says: saysCut},
 			"worker2": {
-				phase: "trust", what: "read-only-etc", step: baseStep, at: "openssl rehash*", do: readOnlyEtc, after: writable("/etc"),
+				phase: "trust", what: "read-only-etc", step: baseStep, at: "openssl x509 *-subject_hash*", do: readOnlyEtc, after: writable("/etc"),
 				says: saysReadOnly,
 			},
 		},

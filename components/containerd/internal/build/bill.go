@@ -111,7 +111,7 @@ func linked(artifact string) ([]*debug.Module, error) {
 		if err != nil {
 			return nil, err
 		}
-		if header.Typeflag != tar.TypeReg {
+		if header.Typeflag != tar.TypeReg || header.Name == sumsName {
 			continue
 		}
 		program, err := io.ReadAll(archive)
