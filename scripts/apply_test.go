@@ -90,6 +90,63 @@ func TestApplyTwiceThenRemove(t *testing.T) {
 	})
 }
 
+// TestReloadsOnce: a reload of systemd takes as long as the start of a containerd, and costs GPU nodes more than that.
+func TestReloadsOnce(t *testing.T) {
+	t.Parallel()
+	eachShell(t, func(t *testing.T, n *node) {
+		before := n.snapshot()
+		n.install()
+		if got := strings.Count(n.getSim("calls"), "systemctl daemon-reload\n"); got != 1 {
+			t.Errorf("the first switch reloaded systemd %d times", got)
+		}
+		info, err := os.Lstat(n.root + "/" + ourDropIn)
+		if err != nil || !info.Mode().IsRegular() {
+			t.Errorf("the drop-in is %v: %v", info.Mode(), err)
+		}
+		// Another build under the same name is tried from another file: what systemd has read names that.
+		n.run(Containerd, "apply", containerdVars(owner, n.publish(containerdScript(testVersion, 0, "cri", "nri"))))
+		if got := strings.Count(n.getSim("calls"), "systemctl daemon-reload\n"); got != 3 {
+			t.Errorf("the second switch reloaded systemd %d times", got-1)
+		}
+		if got := n.getSim("exec"); !strings.HasPrefix(got, ourBinary+" ") {
+			t.Errorf("systemd would start %q next", got)
+		}
+		n.run(Anchor, "remove", anchorVars(owner))
+		n.same(before)
+	})
+}
+
+// TestPowerLossDuringTrial: the power comes back to a link that leads nowhere, which systemd does not mind.
+func TestPowerLossDuringTrial(t *testing.T) {
+	t.Parallel()
+	eachShell(t, func(t *testing.T, n *node) {
+		before := n.snapshot()
+		n.run(Anchor, "preflight", anchorVars(owner))
+		n.run(Base, "apply", baseVars(owner))
+		digest := n.publish(containerdScript(testVersion, 0, "cri"))
+		n.must(os.Rename(n.path+"/systemctl", n.path+"/systemctl.real"))
+		n.stub("systemctl", `if [ "$1" = restart ]; then kill -9 -"$(cat "$SIM/main")" "$(cat "$SIM/unit")"; fi
+exec "`+n.path+`/systemctl.real" "$@"`)
+		if r := n.try(Containerd, "apply", containerdVars(owner, digest)); r.err == nil {
+			t.Fatal("the step was not killed")
+		}
+		n.must(os.Rename(n.path+"/systemctl.real", n.path+"/systemctl"))
+		n.must(os.RemoveAll(n.root + "/run/systemd/berth-trial.conf"))
+		if target, err := os.Readlink(n.root + "/" + ourDropIn); err != nil || filepath.Join(n.root, filepath.Dir(ourDropIn), target) !=
+			n.root+"/run/systemd/berth-trial.conf" {
+			t.Fatalf("the trial's link leads to %q: %v", target, err)
+		}
+		if got := n.run(Containerd, "apply", containerdVars(owner, digest)); !strings.HasPrefix(got, "containerd="+testVersion) {
+			t.Errorf("the repair said %q", got)
+		}
+		if _, said := n.verify(); said != "" {
+			t.Errorf("after the repair: %s", said)
+		}
+		n.run(Anchor, "remove", anchorVars(owner))
+		n.same(before)
+	})
+}
+
 func TestFailedSwitchRollsBack(t *testing.T) {
 	t.Parallel()
 	eachShell(t, func(t *testing.T, n *node) {

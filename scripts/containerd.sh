@@ -55,14 +55,12 @@ fetch() {
 	rm -rf "$STATE/fetch"
 }
 
-# unpack: all in one go, since each reads the archive to its end.
+# unpack: both programs in one go, since each reads the archive to its end.
 unpack() {
 	rm -rf "$STATE/unpacked"
 	mkdir "$STATE/unpacked"
-	tar -xzof "$STAGED" -C "$STATE/unpacked" || die "the artifact is broken, or the disk is full"
-	# Those of the programs, which come in the order of their names. An older artifact has none.
-	SUMS=$(awk '{ printf "%s%s", sep, $1; sep = " " }' "$STATE/unpacked/SHA256SUMS" 2>/dev/null) ||
-		SUMS="$(sum "$STATE/unpacked/bin/containerd") $(sum "$STATE/unpacked/bin/ctr")"
+	tar -xzof "$STAGED" -C "$STATE/unpacked" bin/containerd bin/ctr || die "the artifact is broken, or the disk is full"
+	SUMS="$(sum "$STATE/unpacked/bin/containerd") $(sum "$STATE/unpacked/bin/ctr")"
 	place containerd "$BIN"
 	place ctr "$CTR"
 	rm -rf "$STATE/unpacked"
@@ -207,8 +205,8 @@ tidy() {
 		mf_set artifact "$DIGEST"
 		mf_set sums "$SUMS"
 		flush "$ROOT$CTR"
-		mf_set inodes "$(inodes)"
 	}
+	mf_set inodes "$(inodes)"
 	case $(readlink "$ROOT$LINK" || :) in
 	"$CTR") mf_set link "$LINK $CTR" ;;
 	/usr/local/bin/ctr-berth-*) link_ctr ;;

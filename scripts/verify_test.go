@@ -1,10 +1,12 @@
 package scripts
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
@@ -78,6 +80,14 @@ func TestVerify(t *testing.T) {
 	}{
 		{"nothing", func(*node) {}, ""},
 		{"binary", write(ourBinary, "#!/bin/sh\n", 0o755), "containerd binary " + ourBinary + " is changed\n"},
+		{"binary changed and dated back", func(n *node) {
+			file := filepath.Join(n.root, ourBinary)
+			info, err := os.Stat(file)
+			n.must(err)
+			n.must(os.WriteFile(file, bytes.ToUpper([]byte(n.read(ourBinary))), 0o755))
+			n.must(os.Chtimes(file, info.ModTime(), info.ModTime()))
+		}, "containerd binary " + ourBinary + " is changed\n"},
+		{"binary touched", func(n *node) { n.must(os.Chtimes(filepath.Join(n.root, ourBinary), time.Now(), time.Now())) }, ""},
 		{"binary gone", remove(ourBinary), "containerd binary " + ourBinary + " is missing\n"},
 		{"ctr", remove("usr/local/bin/ctr-berth-" + testVersion), "containerd binary /usr/local/bin/ctr-berth-" + testVersion + " is missing\n"},
 		{"link", remove("usr/local/bin/ctr"), "containerd link /usr/local/bin/ctr is missing\n"},

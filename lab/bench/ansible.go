@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,7 +82,7 @@ func newAnsible(ctx context.Context, c *cluster.Cluster, product *berth, scratch
 	return a, nil
 }
 
-// sumsOf returns the sums that lie in a packed archive, with the programs' paths below prefix.
+// sumsOf lists the files of a packed archive as sha256sum does, with their paths below prefix.
 func sumsOf(archive, prefix string) (string, error) {
 	file, err := os.Open(archive)
 	if err != nil {
@@ -91,19 +93,23 @@ func sumsOf(archive, prefix string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the artifact: %w", err)
 	}
+	var sums strings.Builder
 	for members := tar.NewReader(packed); ; {
 		member, err := members.Next()
-		if err != nil {
-			return "", fmt.Errorf("reading the sums of the artifact: %w", err)
+		if errors.Is(err, io.EOF) {
+			return sums.String(), nil
 		}
-		if member.Name != "SHA256SUMS" {
+		if err != nil {
+			return "", fmt.Errorf("reading the artifact: %w", err)
+		}
+		if member.Typeflag != tar.TypeReg {
 			continue
 		}
-		sums, err := io.ReadAll(members)
-		if err != nil {
-			return "", fmt.Errorf("reading the sums of the artifact: %w", err)
+		sum := sha256.New()
+		if _, err := io.Copy(sum, members); err != nil { //nolint:gosec // berth has packed it
+			return "", fmt.Errorf("reading the artifact: %w", err)
 		}
-		return strings.ReplaceAll(string(sums), "  ", "  "+prefix), nil
+		fmt.Fprintf(&sums, "%s  %s%s\n", hex.EncodeToString(sum.Sum(nil)), prefix, member.Name)
 	}
 }
 

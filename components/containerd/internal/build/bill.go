@@ -111,7 +111,7 @@ func linked(artifact string) ([]*debug.Module, error) {
 		if err != nil {
 			return nil, err
 		}
-		if header.Typeflag != tar.TypeReg || header.Name == sumsName {
+		if header.Typeflag != tar.TypeReg {
 			continue
 		}
 		program, err := io.ReadAll(archive)

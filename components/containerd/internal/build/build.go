@@ -144,11 +144,6 @@ func assemble(ctx context.Context, tool *gotool.Tool, log io.Writer, line patche
 	if _, err := tool.Run(ctx, source, request.Arch, args...); err != nil {
 		return "", "", err
 	}
-	sums, err := checksums(files)
-	if err != nil {
-		return "", "", fmt.Errorf("packing the artifact: %w", err)
-	}
-	files = append(files, sums)
 	packed := filepath.Join(work, "artifact.tar.gz")
 	out, err := os.Create(packed)
 	if err != nil {
@@ -165,22 +160,6 @@ func assemble(ctx context.Context, tool *gotool.Tool, log io.Writer, line patche
 	_, _ = fmt.Fprintf(log, "built in %.0f s: %s%.1f MB packed\n",
 		time.Since(start).Seconds(), sizes(files), float64(result.Size)/1e6)
 	return packed, result.Digest, nil
-}
-
-// sumsName is the file in the artifact with the programs' digests, which saves every node from computing them.
-const sumsName = "SHA256SUMS"
-
-// checksums makes the file that sha256sum --check reads.
-func checksums(files []layer.File) (layer.File, error) {
-	var text strings.Builder
-	for _, file := range files {
-		digest, err := fileDigest(file.Path)
-		if err != nil {
-			return layer.File{}, err
-		}
-		fmt.Fprintf(&text, "%s  %s\n", strings.TrimPrefix(digest, "sha256:"), file.Name)
-	}
-	return layer.File{Name: sumsName, Mode: 0o644, Content: []byte(text.String())}, nil
 }
 
 func sizes(files []layer.File) string {
@@ -223,7 +202,7 @@ func PatchHash(version string) (string, error) {
 func cacheKey(request release.BuildRequest, pinned map[string]string, ldflags string) string {
 	// Where it is built decides nothing.
 	request.On = nil
-	text, err := json.Marshal([]any{request, pinned, tags, ldflags, programs, sumsName})
+	text, err := json.Marshal([]any{request, pinned, tags, ldflags, programs})
 	if err != nil {
 		panic(err) // strings alone: cannot fail
 	}
