@@ -144,7 +144,7 @@ unpatch() {
 		mf_cut "file $FILE"
 	done
 	rm -f "$STATE/plugins" "$STATE"/artifact-*
-	for KEY in link artifact sums version before; do mf_drop "$KEY"; done
+	for KEY in link artifact sums inodes version before; do mf_drop "$KEY"; done
 }
 
 # plan: sets FOLDER (of certs.d, where this mode uses it), ROOTS (what containerd must know from its start), and why it must be started again.

@@ -199,7 +199,7 @@ func (n *node) installed() map[string]string {
 	all := n.snapshot()
 	lines := strings.Split(n.read("var/lib/berth/manifest"), "\n")
 	slices.Sort(lines)
-	all["/var/lib/berth/manifest"] = regexp.MustCompile(`(?m)^(applies|restarts|did) .*\n`).ReplaceAllString(strings.Join(lines, "\n")+"\n", "")
+	all["/var/lib/berth/manifest"] = regexp.MustCompile(`(?m)^(applies|restarts|did|inodes) .*\n`).ReplaceAllString(strings.Join(lines, "\n")+"\n", "")
 	// Paths of the fake root and of the run differ from node to node.
 	if _, ok := all["/var/lib/berth/undo"]; ok {
 		all["/var/lib/berth/undo"] = "there"
