@@ -129,6 +129,7 @@ switch() {
 killed() {
 	[ -e "$STATE/dropin" ] || return 0
 	facts
+	stock || :
 	PROBLEM="the switch was killed"
 	rollback
 }
@@ -162,7 +163,7 @@ plan() {
 			ADDED=$FOLDER
 		fi
 		# Ours is in force after a start alone; that of others is taken to be.
-		[ -n "$ADDED" ] || [ -z "$(mf_get config)" ] || [ "$(mf_get roots)" = certs ] || AGAIN=1
+		case $(mf_get config),$(mf_get roots) in *,certs) ;; ,lost | ?*,*) AGAIN=1 ;; esac
 		;;
 	*)
 		[ "$(mf_get roots)" = "$ROOTS" ] || AGAIN=1
@@ -175,20 +176,33 @@ plan() {
 	[ "$(fact ActiveState)" = active ] && [ -z "$ADDED$CUT$RELOAD" ] || AGAIN=1
 }
 
-apply() {
+# begin: all that comes before a change.
+begin() {
 	claim "containerd apply"
 	facts
 	stock || die "$(unit_problems)"
 	CA=$(mf_get ca)
 	CA=${CA:-$SCOPED/berth.crt}
 	[ "$(sum "$ROOT$CA")" = "$CA_SHA256" ] || die "the CA on this node is not the one to be used: apply base first"
+	# What is left of a configuration that somebody else has changed since goes, and the rest of the plan is as for a new node.
+	[ -z "$(config_lost)" ] || {
+		mf_set roots lost
+		config_undo
+	}
 	plan
 	# The unit changes only where the patched containerd has to go; unit_problems reads the word.
 	# shellcheck disable=SC2034
 	[ -n "$RELOAD" ] || ALLOW=gpu
 	WRONG=$(unit_problems)
 	[ -z "$AGAIN" ] || [ -z "$WRONG" ] || die "containerd cannot be restarted on this node: $WRONG"
-	printf "ROOT='%s'\nOWNER='%s'\nset -- undo\n%s\n" "$ROOT" "$OWNER" "$SELF" | put "$UNDO" 700
+}
+
+# stay: leaves this script for those who close the road.
+stay() { printf "ROOT='%s'\nOWNER='%s'\nset -- undo\n%s\n" "$ROOT" "$OWNER" "$SELF" | put "$UNDO" 700; }
+
+apply() {
+	begin
+	stay
 	[ -z "$ADDED" ] || config_add "$FOLDER"
 	[ -z "$ADDRESS" ] || open_address
 	[ -z "$FOLDER" ] || entries

@@ -1,6 +1,7 @@
 package scripts
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -31,13 +32,13 @@ func (n *node) access(mode, trust string) string {
 	n.t.Helper()
 	version := ""
 	if mode == "patch" {
-		version = testVersion
+		version = n.patched
 	}
 	n.run(Anchor, "preflight", changed(anchorVars(owner), []Var{{"VERSION", version}}))
 	n.run(Base, "apply", baseVars(owner, Var{"MODE", mode}, Var{"TRUST", trust}))
 	if mode == "patch" {
-		digest := n.publish(containerdScript(testVersion, 0, "cri"))
-		return n.run(Containerd, "apply", containerdVars(owner, digest, Var{"TRUST", trust}))
+		digest := n.publish(containerdScript(version, 0, "cri"))
+		return n.run(Containerd, "apply", containerdVars(owner, digest, Var{"VERSION", version}, Var{"TRUST", trust}))
 	}
 	return n.run(Access, "apply", accessVars(mode, Var{"TRUST", trust}))
 }
@@ -439,34 +440,46 @@ func TestNodeWithGPUs(t *testing.T) {
 func TestAccessKilledAnywhere(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		from, tool string
+		from, to, tool string
 		// Of tools that are called often, not each call is tried each time.
 		step int
+		// config is what the configuration is where the package brings a containerd of 2.x, whose config_path is a drop-in.
+		config string
 	}{
-		{"patch", "mv", 5},
-		{"patch", "rm", 5},
-		{"patch", "systemctl", 2},
-		{"patch", "systemd-run", 1},
-		{"patch", "mkdir", 1},
-		{"cluster-ip", "mv", 7},
-		{"cluster-ip", "rmdir", 1},
+		{"patch", "mirror", "mv", 5, ""},
+		{"patch", "mirror", "rm", 5, ""},
+		{"patch", "mirror", "systemctl", 2, ""},
+		{"patch", "mirror", "systemd-run", 1, ""},
+		{"patch", "mirror", "mkdir", 1, ""},
+		{"cluster-ip", "mirror", "mv", 7, ""},
+		{"cluster-ip", "mirror", "rmdir", 1, ""},
+		{"cluster-ip", "mirror", "mv", 3, "version = 2\n"},
+		{"cluster-ip", "mirror", "cp", 1, "version = 3\n[a]"},
+		{"cluster-ip", "mirror", "mkdir", 1, "version = 3\nimports = [\"conf.d/*.toml\"]\n"},
+		{"mirror", "cluster-ip", "mv", 3, "version = 2\n"},
+		{"mirror", "cluster-ip", "rm", 3, "version = 3\n[a]"},
+		{"mirror", "cluster-ip", "rmdir", 1, "version = 3\nimports = [\"conf.d/*.toml\"]\n"},
+		{"mirror", "cluster-ip", "systemctl", 1, "version = 2\n"},
 	} {
-		t.Run(c.from+"-"+c.tool, func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s-%s-%s-%.11s", c.from, c.to, c.tool, c.config), func(t *testing.T) {
 			t.Parallel()
 			for count := 1; ; count += c.step {
 				n := newAccessNode(t, shells(t)["dash"])
+				if c.config != "" {
+					n = newNode2(t, shells(t)["dash"], c.config)
+				}
 				clean := n.snapshot()
 				n.access(c.from, "os")
 				n.killAt(c.tool)
 				n.env = []string{"KILL_AT=" + strings.Repeat("x", count)}
-				killed := n.try(Base, "apply", baseVars(owner, Var{"MODE", "mirror"}, Var{"TRUST", "os"})).err != nil
-				killed = killed || n.try(Access, "apply", accessVars("mirror", Var{"TRUST", "os"})).err != nil
+				killed := n.try(Base, "apply", baseVars(owner, Var{"MODE", c.to}, Var{"TRUST", "os"})).err != nil
+				killed = killed || n.try(Access, "apply", accessVars(c.to, Var{"TRUST", "os"})).err != nil
 				n.env = []string{"KILL_AT="}
 				if n.getSim("active") != "active\n" {
 					t.Fatalf("call %d: containerd does not run", count)
 				}
 				if count%2 == 0 {
-					n.access("mirror", "os")
+					n.access(c.to, "os")
 					if _, rest := n.verifyIn("dash"); rest != "" || n.running() != "/usr/bin/containerd" {
 						t.Fatalf("call %d: %s runs; verify says %q", count, n.running(), rest)
 					}

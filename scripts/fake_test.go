@@ -42,6 +42,8 @@ type node struct {
 	shell []string
 	path  string
 	env   []string
+	// patched is the version that mode patch brings.
+	patched string
 }
 
 // newNode returns a node that runs a packaged containerd 1.7.20.
@@ -52,7 +54,7 @@ func newNode(t *testing.T, shell []string) *node {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	n := &node{t: t, root: filepath.Join(dir, "root"), sim: filepath.Join(dir, "sim"), shell: shell}
+	n := &node{t: t, root: filepath.Join(dir, "root"), sim: filepath.Join(dir, "sim"), shell: shell, patched: testVersion}
 	n.path = filepath.Join(dir, "stubs")
 	if err := os.CopyFS(n.path, os.DirFS(stubs)); err != nil {
 		t.Fatal(err)

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# config_path in containerd's configuration: our lines in a file of others, taken out again without a trace.
+# config_path in containerd's configuration: a drop-in of ours, or our lines in a file of others, taken out again without a trace.
 
 # config_file: sets CONFIG, which the command line of the unit names.
 config_file() {
@@ -23,7 +23,7 @@ others() { settings "$1" | grep -vE "$FOLDERS"; }
 # rewrite FILE: new content on stdin. The copy keeps mode, owner, label and ACL; a symlink is followed.
 rewrite() {
 	REAL=$(readlink -f "$1")
-	cp -a "$REAL" "$REAL.berth-tmp" && cat >"$REAL.berth-tmp" && mv -f "$REAL.berth-tmp" "$REAL"
+	cp -a "$REAL" "$REAL.berth-tmp" && cat >"$REAL.berth-tmp" && flush "$REAL.berth-tmp" && mv -f "$REAL.berth-tmp" "$REAL"
 }
 
 # A last line without an end stays so.
@@ -52,18 +52,41 @@ without_path() {
 		{ last = 0 }
 		$0 == "# BEGIN berth" { on = 1; next }
 		on && $0 == "# END berth" { on = 0; last = 1; next }
-		on && /^(\[plugins\.|config_path = )/ { next }
+		on && /^(\[plugins\.|config_path = |imports = )/ { next }
 		{ on = 0; sub(/^# berth: /, ""); out($0) }
 		END { if (sep != "" && (last ? added == "" : open == "")) printf "\n" }' "$1"
 }
 
-# config_add FOLDER: containerd looks for certs.d in FOLDER from its next start on. A drop-in would not do: 1.x takes the table of a plugin
-# from one file as a whole. What containerd makes of the new file is compared before anything counts.
+# config_takes FOLDER: takes stdin for the configuration, if all that containerd makes of it, and of what it imports, is as it was but
+# for FOLDER.
+config_takes() {
+	cat >"$ROOT$CONFIG.berth-try"
+	[ "$(others "$ROOT$CONFIG.berth-try" && folders "$ROOT$CONFIG.berth-try")" = "$WERE$NL$1" ] || return 1
+	{ cmp -s "$ROOT$CONFIG.berth-try" "$ROOT$CONFIG" || rewrite "$ROOT$CONFIG" <"$ROOT$CONFIG.berth-try"; } && rm -f "$ROOT$CONFIG.berth-try"
+}
+
+# drop_in FOLDER: the way of containerd 2.x, which merges drop-ins into the configuration, and reads those that it imports alone. 1.x takes
+# the table of a plugin from one file as a whole. The import is a pattern: a file that is named and missing stops containerd.
+drop_in() {
+	case $(stock_version) in 1.*) return 1 ;; esac
+	printf 'version = %s\n[%s]\nconfig_path = "%s"\n' "$RULES" "$TABLE" "$1" | our_file "$CONF" 644
+	mf_set config-sum "$(sum "$ROOT$CONF")"
+	{
+		[ -n "$(imported "$CONFIG")" ] || printf '# BEGIN berth\nimports = ["%s*.toml"]\n# END berth\n' "${CONF%.toml}"
+		cat "$ROOT$CONFIG"
+	} | config_takes "$1"
+}
+
+# config_add FOLDER: containerd looks for certs.d in FOLDER from its next start on.
 config_add() {
-	RULES=$(sed -nE 's/^version *= *([0-9]+).*/\1/p' "$ROOT$CONFIG" 2>/dev/null || :)
-	TABLE='plugins."io.containerd.grpc.v1.cri".registry'
-	[ "${RULES:=2}" -lt 3 ] || TABLE='plugins."io.containerd.cri.v1.images".registry'
-	WERE=$(others "$ROOT$CONFIG")
+	# What a killed run left.
+	config_undo
+	RULES=$(sed -nE 's/^version *= *([0-9]+).*/\1/p' "$ROOT$CONFIG" 2>/dev/null || echo 2)
+	# Of a later version than the file's, a drop-in would have the file read wrongly. A file without a version is read by 1.x
+	# as it stands, and made into one of the latest version by 2.x at once.
+	TABLE='plugins."io.containerd.cri.v1.images".registry'
+	case $(stock_version),${RULES:=1} in 1.*,1 | *,2) TABLE='plugins."io.containerd.grpc.v1.cri".registry' ;; esac
+	WERE=$(others "$ROOT$CONFIG") || die "containerd does not read $CONFIG: see containerd --config $CONFIG config dump"
 	case $WERE in *.registry.mirrors.* | *.registry.configs.*.tls]*)
 		die "registry.mirrors or configs.tls in $CONFIG bar config_path: move them to $1, or take another access.mode"
 		;;
@@ -74,25 +97,31 @@ config_add() {
 		our_dir "${CONFIG%/*}"
 		echo "version = $RULES" | put "$ROOT$CONFIG" 644
 	}
-	[ -z "$(tail -c 1 "$ROOT$CONFIG")" ] || mf_set config-bare 1
-	with_path "$ROOT$CONFIG" "$TABLE" "$1" >"$ROOT$CONFIG.berth-try"
-	[ "$(others "$ROOT$CONFIG.berth-try" && folders "$ROOT$CONFIG.berth-try")" = "$WERE
-$1" ] || {
-		config_undo
-		die "$CONFIG takes no config_path without another change: set it to $1 by hand, or take another access.mode"
+	drop_in "$1" || {
+		drop_in_undo
+		[ -z "$(tail -c 1 "$ROOT$CONFIG")" ] || mf_set config-bare 1
+		with_path "$ROOT$CONFIG" "$TABLE" "$1" | config_takes "$1" || {
+			config_undo
+			die "$CONFIG takes no config_path without another change: set it to $1 by hand, or take another access.mode"
+		}
 	}
-	rewrite "$ROOT$CONFIG" <"$ROOT$CONFIG.berth-try"
-	rm -f "$ROOT$CONFIG.berth-try"
+}
+
+drop_in_undo() {
+	! mf_has file "$CONF" || drop "$CONF"
+	mf_drop config-sum
+	mf_cut "file $CONF"
 }
 
 # config_undo: somebody else's later lines stay.
 config_undo() {
-	CONFIG=$(mf_get config)
-	[ -n "$CONFIG" ] || return 0
-	rm -f "$ROOT$CONFIG.berth-try" "$(readlink -f "$ROOT$CONFIG").berth-tmp"
-	if grep -qsx '# BEGIN berth' "$ROOT$CONFIG"; then without_path "$ROOT$CONFIG" | rewrite "$ROOT$CONFIG"; fi
-	case $(mf_get config-made)$(cat "$ROOT$CONFIG" 2>/dev/null || :) in
-	"1version = "[0-9]) drop "$CONFIG" ;;
+	EDITED=$(mf_get config)
+	[ -n "$EDITED" ] || return 0
+	rm -f "$ROOT$EDITED.berth-try" "$(readlink -f "$ROOT$EDITED").berth-tmp"
+	if grep -qsE '^# (BEGIN berth$|berth: )' "$ROOT$EDITED"; then without_path "$ROOT$EDITED" | rewrite "$ROOT$EDITED"; fi
+	drop_in_undo
+	case $(mf_get config-made)$(cat "$ROOT$EDITED" 2>/dev/null || :) in
+	"1version = "[0-9]) drop "$EDITED" ;;
 	esac
 	for KEY in config config-made config-bare; do mf_drop "$KEY"; done
 }

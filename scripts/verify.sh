@@ -111,8 +111,7 @@ check_access() {
 	mf_get entry | while read -r FILE SERVER; do
 		[ "$(cat "$ROOT$FILE" 2>/dev/null)" = "$(hosts_toml "$SERVER" "$(ca_path)")" ] || off containerd "$FILE" "entry $FILE"
 	done
-	EDITED=$(mf_get config)
-	[ -z "$EDITED" ] || grep -qsx '# BEGIN berth' "$ROOT$EDITED" || echo "containerd config_path in $EDITED is missing"
+	config_lost | sed 's/^/containerd /'
 	case $(mf_get roots) in
 	"os $(mf_get ca-sum)" | certs) ;;
 	*) echo "containerd the restart after a change of trust is missing" ;;
