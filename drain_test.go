@@ -67,6 +67,20 @@ func TestDrainIsAHookOfTheSwitch(t *testing.T) {
 	require.NotContains(t, plain.Names(), "cordons")
 }
 
+// Every mode has the step that may restart containerd.
+func TestEveryModeIsDrained(t *testing.T) {
+	t.Parallel()
+	api := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(api.Close)
+	for _, mode := range []string{"mirror", "cluster-ip", "port-range"} {
+		g := upIn(t, mode, func(c stack) {
+			c["kubernetes"] = map[string]any{"kubeconfig": strings.ReplaceAll(kubeconfig, "https://10.0.0.11:6443", api.URL)}
+			c["drain"] = map[string]any{"enabled": true}
+		})
+		assert.Equal(t, []string{"node-worker1-drain"}, g.Get("node-worker1-containerd").Request.GetHooks().GetBeforeUpdate(), mode)
+	}
+}
+
 func TestRetiredNodeIsNotDrained(t *testing.T) {
 	t.Parallel()
 	api := httptest.NewServer(http.NotFoundHandler())

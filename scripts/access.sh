@@ -176,9 +176,9 @@ plan() {
 	[ "$(fact ActiveState)" = active ] && [ -z "$ADDED$CUT$RELOAD" ] || AGAIN=1
 }
 
-# begin: all that comes before a change.
+# begin VERB: all that comes before a change.
 begin() {
-	claim "containerd apply"
+	claim "containerd $1"
 	facts
 	stock || die "$(unit_problems)"
 	CA=$(mf_get ca)
@@ -200,8 +200,21 @@ begin() {
 # stay: leaves this script for those who close the road.
 stay() { printf "ROOT='%s'\nOWNER='%s'\nset -- undo\n%s\n" "$ROOT" "$OWNER" "$SELF" | put "$UNDO" 700; }
 
+# stage: says whether an apply would restart containerd, while the pods are still there. That containerd takes the configuration is tried.
+stage() {
+	begin stage
+	[ -z "$ADDED" ] || {
+		[ -e "$UNDO" ] || NEW=$UNDO
+		stay
+		config_add "$FOLDER"
+		config_undo
+		rm -f "${NEW-}"
+	}
+	if [ -n "$AGAIN" ]; then echo restart; else echo settled; fi
+}
+
 apply() {
-	begin
+	begin apply
 	stay
 	[ -z "$ADDED" ] || config_add "$FOLDER"
 	[ -z "$ADDRESS" ] || open_address
@@ -239,8 +252,8 @@ undo() {
 
 main() {
 	case ${1-} in
-	apply | switch | killed | undo) "$1" ;;
-	*) die "usage: apply" ;;
+	stage | apply | switch | killed | undo) "$1" ;;
+	*) die "usage: stage | apply" ;;
 	esac
 }
 main "$@" </dev/null

@@ -176,7 +176,7 @@ func TestDropIn(t *testing.T) {
 		n := newNode2(t, shells(t)["dash"], "version = 3\n"+tableOf3+"x = 1\n"+tableOf3)
 		clean := n.snapshot()
 		n.run(Base, "apply", baseVars(owner, Var{"MODE", "mirror"}))
-		for _, verb := range []string{"apply"} {
+		for _, verb := range []string{"stage", "apply"} {
 			n.fail(Access, verb, accessVars("mirror"), "containerd does not read /etc/containerd/config.toml")
 			if n.exists(ourConfDir) || strings.Contains(n.read(theirConfig), "berth") || n.starts() != 0 {
 				t.Errorf("%s has changed something", verb)
@@ -196,7 +196,7 @@ func TestNoWayForADropIn(t *testing.T) {
 		clean := n.snapshot()
 		n.run(Base, "apply", baseVars(owner, Var{"MODE", "mirror"}))
 		config := n.read(theirConfig)
-		for _, verb := range []string{"apply"} {
+		for _, verb := range []string{"stage", "apply"} {
 			n.fail(Access, verb, accessVars("mirror"), "/etc/containerd/config.toml takes no config_path without another change")
 			if n.exists(ourConfDir) || n.read(theirConfig) != config || n.starts() != 0 {
 				t.Errorf("%s has changed something", verb)

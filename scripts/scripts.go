@@ -39,7 +39,7 @@ const (
 	// Variables: OWNER, VERSION, DIGEST, ARTIFACT, REGISTRY_HOST, NODE_PORT, NODE_IP, PULL_USER, PULL_PASSWORD,
 	// CA_PEM, TRUST, ALLOW (of which gpu counts).
 	Containerd Script = "containerd"
-	// Access leads the packaged containerd to the registry, in place of a patched one (verb apply).
+	// Access leads the packaged containerd to the registry, in place of a patched one (verb apply). Verb stage is as for Containerd.
 	// Variables: OWNER, MODE (mirror, cluster-ip or port-range), NAMES (of the registry, with blanks between), NODE_PORT, ADDRESS
 	// (where the names are to lead, which serves port 443; empty where they lead as base has it), CA_PEM, TRUST, ALLOW (of which gpu counts).
 	Access Script = "access"

@@ -8,11 +8,6 @@ const (
 )
 
 func (c *checker) checkDrain(p *place) {
-	// The bracket asks the patched containerd's step whether it will restart anything; the step of another mode cannot say.
-	if mode := c.cfg.Access.Mode; c.cfg.Drain.Enabled && mode != ModePatch && !c.mistakes.has(c.root.child("access").child("mode")) {
-		c.bad(p.child("enabled"), "is true, and access.mode %s cannot drain; write enabled: false, "+
-			"and drain nodes yourself where a change of mode restarts containerd", mode)
-	}
 	c.checkDuration(p.child("timeout"), c.cfg.Drain.Timeout, "write for instance timeout: 5m")
 	if c.cfg.Drain.GracePeriod != "" {
 		c.checkDuration(p.child("gracePeriod"), c.cfg.Drain.GracePeriod, "write for instance gracePeriod: 30s, or leave it out")

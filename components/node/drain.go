@@ -20,9 +20,9 @@ import (
 //   - Who drains? Evictions need rights that a node must not have: its kubelet may not list DaemonSets or budgets, and most nodes
 //     hold no other credentials. The operator's machine has the kubeconfig.
 //   - When? Whether containerd will be restarted is known on the node alone, which compares what runs with what is to run. So the
-//     hook first has the step's own script fetch and compare (verb stage), while the pods and the registry are still there, and
-//     drains only where it says "restart". A resource of its own in front of the step would need inputs that change exactly when
-//     containerd restarts, and would drain for a new port or password.
+//     hook first has the step's own script compare (verb stage), and fetch the containerd where the mode of access brings one, while
+//     the pods and the registry are still there, and drains only where it says "restart". A resource of its own in front of the step
+//     would need inputs that change exactly when containerd restarts, and would drain for a new port or password.
 //   - Why is the switch in the hook too, and not left to the step behind it? Pulumi runs nothing behind a step that failed, and
 //     calls no hook when it is killed. One function has both ends: it uncordons after a good switch, after one that was rolled
 //     back (the node is well then), and after a drain that gave up. The step that follows finds all done, restarts nothing,
@@ -99,7 +99,7 @@ func text(v resource.PropertyValue) string {
 func (n *Node) switchDrained(ctx context.Context, d Drainer, stdin string) error {
 	said, err := n.onNode(ctx, "stage", stdin, stageLimit)
 	if err != nil {
-		return fmt.Errorf("staging containerd %s on node %s: %w", n.args.Version, n.args.Name, err)
+		return fmt.Errorf("staging %s on node %s: %w", n.brings(), n.args.Name, err)
 	}
 	// A login shell may have said something before.
 	if words := strings.Fields(said); len(words) == 0 || words[len(words)-1] != restartIsDue {
@@ -111,7 +111,7 @@ func (n *Node) switchDrained(ctx context.Context, d Drainer, stdin string) error
 	}
 	_, err = n.onNode(ctx, "apply", stdin, switchLimit)
 	if err != nil {
-		err = fmt.Errorf("switching containerd of node %s to %s: %w", n.args.Name, n.args.Version, err)
+		err = fmt.Errorf("switching node %s to %s: %w", n.args.Name, n.brings(), err)
 	}
 	return errors.Join(err, release(ctx))
 }
@@ -127,7 +127,7 @@ func (n *Node) onNode(ctx context.Context, verb, stdin string, limit time.Durati
 		return "", err
 	}
 	defer func() { _ = client.Close() }()
-	out, err := client.Run(ctx, n.args.Connection.CommandLine(verb+" containerd "+n.args.Version), stdin)
+	out, err := client.Run(ctx, n.args.Connection.CommandLine(verb+" "+n.brings()), stdin)
 	if failed, ok := errors.AsType[*sshclient.CommandError](err); ok && strings.TrimSpace(failed.Stderr) != "" {
 		return "", fmt.Errorf("%w\n%s", failed.Unwrap(), strings.TrimSpace(failed.Stderr))
 	}

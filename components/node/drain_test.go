@@ -52,7 +52,7 @@ func TestSwitchWithThePodsAway(t *testing.T) {
 		"a drain that fails":   {staged: "restart\n", drain: errEnough, want: "stage, drain worker1 for dev/worker1", err: []string{"enough"}},
 		"a switch that is rolled back": {
 			staged: "restart\n", applyFail: true, want: "stage, drain worker1 for dev/worker1, apply, release",
-			err: []string{"switching containerd of node worker1 to 1.7.36+berth.1", "no space left", "two lines"},
+			err: []string{"switching node worker1 to containerd 1.7.36+berth.1", "no space left", "two lines"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,6 +89,24 @@ func TestSwitchWithThePodsAway(t *testing.T) {
 	}
 }
 
+// TestModesHaveTheSameBracket: the step of a mode that keeps the packaged containerd is asked by its own name.
+func TestModesHaveTheSameBracket(t *testing.T) {
+	t.Parallel()
+	b := &bracket{}
+	server := sshtest.New(t, func(command string, session io.ReadWriter, _ io.Writer) uint32 {
+		_, _ = io.ReadAll(session)
+		b.note(strings.TrimPrefix(command, "/bin/sh -s -- "))
+		_, _ = io.WriteString(session, "restart\n")
+		return 0
+	})
+	n := &Node{args: &Args{Name: "worker1", Owner: "dev/worker1", Access: "mirror", LeadsTo: "port 30443", Connection: remote.Connection{
+		Host: "127.0.0.1", Port: server.Port, User: "root", PrivateKey: server.PrivateKey, HostKey: server.HostKey,
+	}}}
+	require.NoError(t, n.switchDrained(t.Context(), b, "the script"))
+	const step = " containerd of the package, mode mirror to port 30443"
+	assert.Equal(t, []string{"stage" + step, "drain worker1 for dev/worker1", "apply" + step, "release"}, b.order)
+}
+
 func TestErrorsOfBothEndsOfTheBracket(t *testing.T) {
 	t.Parallel()
 	server := sshtest.New(t, func(command string, session io.ReadWriter, _ io.Writer) uint32 {
@@ -103,7 +121,7 @@ func TestErrorsOfBothEndsOfTheBracket(t *testing.T) {
 		Host: "127.0.0.1", Port: server.Port, User: "root", PrivateKey: server.PrivateKey, HostKey: server.HostKey,
 	}}}
 	err := n.switchDrained(t.Context(), stuck{}, "")
-	require.ErrorContains(t, err, "switching containerd of node worker1 to 1")
+	require.ErrorContains(t, err, "switching node worker1 to containerd 1")
 	require.ErrorIs(t, err, errStuck)
 }
 

@@ -95,6 +95,14 @@ func (n *Node) addContainerd(ctx *pulumi.Context, args *ProvisionArgs, base pulu
 	return berthremote.NewCommand(ctx, n.name+"-containerd", step, n.options(append(draining, pulumi.DependsOn(after))...)...)
 }
 
+// brings says for people what the containerd step brings the node.
+func (n *Node) brings() string {
+	if n.args.Version == "" {
+		return fmt.Sprintf("containerd of the package, mode %s to %s", n.args.Access, n.args.LeadsTo)
+	}
+	return "containerd " + n.args.Version
+}
+
 func (n *Node) patchContainerd(step *berthremote.CommandArgs, args *ProvisionArgs) {
 	stdin := n.render(args, scripts.Containerd, args.Digest, func(v values) []scripts.Var {
 		return []scripts.Var{
@@ -110,14 +118,14 @@ func (n *Node) patchContainerd(step *berthremote.CommandArgs, args *ProvisionArg
 			{Name: "ALLOW", Value: strings.Join(n.args.allowGPU(), "")},
 		}
 	})
-	step.Run = "apply containerd " + n.args.Version
+	step.Run = "apply " + n.brings()
 	step.Stdin = pulumi.ToSecret(stdin).(pulumi.StringOutput)
 	step.Secret = true
 }
 
 // keepContainerd leads the packaged containerd to the registry.
 func (n *Node) keepContainerd(step *berthremote.CommandArgs, args *ProvisionArgs) {
-	step.Run = fmt.Sprintf("apply containerd of the package, mode %s to %s", n.args.Access, n.args.LeadsTo)
+	step.Run = "apply " + n.brings()
 	step.Stdin = args.CA.ToStringOutput().ApplyT(func(ca string) (string, error) {
 		return scripts.Stdin(scripts.Access, []scripts.Var{
 			{Name: "OWNER", Value: n.args.Owner},

@@ -37,6 +37,7 @@ func TestDrain(t *testing.T) { //nolint:paralleltest // one cluster, one order
 		{"cordon-of-somebody-else", (*suite).othersCordonStays},
 		{"budget-of-none", (*suite).drainIsBounded},
 		{"killed-then-up", (*suite).killedDrainThenUp},
+		{"another-mode", (*suite).drainedChangeOfMode},
 		{"killed-then-destroy", (*suite).killedDrainThenDestroy},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.check(s, t) }) {
@@ -48,10 +49,22 @@ func TestDrain(t *testing.T) { //nolint:paralleltest // one cluster, one order
 // drainedRollout: the first up drains one node after the other, and no budget is ever violated.
 func (s *suite) drainedRollout(t *testing.T) {
 	s.createWeb(t)
+	s.drainsEveryNode(t, func() { s.needUp(t) })
+	for _, n := range s.cluster.Nodes {
+		if d := containerdOf(t, n); d.exe == stockContainerd {
+			t.Errorf("%s runs the stock containerd", n.Name)
+		}
+		serves(t, n)
+	}
+}
+
+// drainsEveryNode has up drain one node after the other, both pods among what moves.
+func (s *suite) drainsEveryNode(t *testing.T, up func()) {
+	t.Helper()
 	before := s.web(t)
 	budget := s.watch(t, "pdb", "web", `{.status.currentHealthy} of {.status.desiredHealthy}{"\n"}`)
 	nodes := s.watch(t, "nodes", "", `{.metadata.name} {.spec.unschedulable}{"\n"}`)
-	s.needUp(t)
+	up()
 	for _, line := range budget() {
 		if !strings.HasPrefix(line, "1 of 1") && !strings.HasPrefix(line, "2 of 1") {
 			t.Errorf("the budget was violated: %s", line)
@@ -78,11 +91,27 @@ func (s *suite) drainedRollout(t *testing.T) {
 			t.Errorf("a pod of %s was never evicted", now[uid])
 		}
 	}
+}
+
+// drainedChangeOfMode: a mode that keeps the packaged containerd restarts it once, with the pods away, and then no more.
+func (s *suite) drainedChangeOfMode(t *testing.T) {
+	s.setMode(t, "mirror")
+	s.pulumi.set(t, "berth:drain.timeout", "2m", false)
+	s.drainsEveryNode(t, func() { s.pulumi.must(t, "up", "--yes", "--skip-preview") })
 	for _, n := range s.cluster.Nodes {
-		if d := containerdOf(t, n); d.exe == stockContainerd {
-			t.Errorf("%s runs the stock containerd", n.Name)
+		if d := containerdOf(t, n); d.exe != stockContainerd {
+			t.Errorf("%s runs %s", n.Name, d.exe)
 		}
 		serves(t, n)
+	}
+	before, running := s.web(t), s.containerds(t)
+	s.setPort(t, firstPort)
+	s.pulumi.must(t, "up", "--yes", "--skip-preview")
+	if now := s.web(t); !maps.Equal(before, now) {
+		t.Errorf("the pods were %v and are %v", before, now)
+	}
+	if now := s.containerds(t); !maps.Equal(running, now) {
+		t.Errorf("containerd was %v and is %v", running, now)
 	}
 }
 
@@ -184,7 +213,7 @@ func (s *suite) registryPods(t *testing.T) string {
 
 // killedDrainThenDestroy: a destroy heals as well, though it runs no program.
 func (s *suite) killedDrainThenDestroy(t *testing.T) {
-	loseDropIn(t, s.hostOfWeb(t))
+	run(t, s.hostOfWeb(t), "sed -i '/^# BEGIN berth$/,/^# END berth$/d' /etc/containerd/config.toml")
 	s.setBudget(t, 2)
 	s.killInDrain(t)
 	s.pulumi.must(t, "destroy", "--yes", "--skip-preview")
