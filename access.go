@@ -75,7 +75,7 @@ func accessArgs(ctx *pulumi.Context, cfg *config.Config, reg *registry.Registry,
 
 // widenPortRanges has one API server after the other take NodePorts from 443 on, where the mode of access needs that. A cluster with one
 // of them does not answer meanwhile. So everything in the cluster comes after what is returned, and, with a dependency of its own,
-// goes before it: the engine orders deletions by dependencies among what is deleted alone.
+// goes before it: the engine orders deletions by dependencies among what is deleted alone. What kubeadm knows of it is one such thing.
 func widenPortRanges(
 	ctx *pulumi.Context, cfg *config.Config, nodes map[string]*node.Node, findings func() map[string]node.Finding,
 ) ([]pulumi.Resource, error) {
@@ -99,5 +99,8 @@ func widenPortRanges(
 		}
 		widened = append(widened, step)
 	}
-	return widened, nil
+	_, err := access.TellKubeadm(ctx, "kubeadm-port-range", &access.KubeadmArgs{
+		Kubeconfig: cfg.Kubernetes.Kubeconfig, Context: cfg.Kubernetes.Context, Stack: ctx.Stack(), After: widened,
+	})
+	return widened, err
 }

@@ -102,6 +102,12 @@ func TestAPIServersGoFirstAndOneByOne(t *testing.T) {
 			assert.True(t, r.DependsOn(step), "%s waits for %s", r.Name, step)
 		}
 	}
+	told := g.Get("kubeadm-port-range")
+	assert.True(t, told.DependsOn(steps[0]) && told.DependsOn(steps[1]), "kubeadm hears of it after the API servers, and forgets it before them")
+	assert.Contains(t, told.Input("create").StringValue(), "widen ")
+	assert.True(t, strings.HasPrefix(told.Input("delete").StringValue(), "restore "))
+	assertNotPlain(t, told)
+	assert.True(t, told.Inputs["stdin"].IsSecret())
 	service := g.Get("access-service-443")
 	assert.Equal(t, "NodePort", service.Input("spec", "type").StringValue())
 	assert.InDelta(t, 443, service.Input("spec", "ports").ArrayValue()[0].ObjectValue()["nodePort"].NumberValue(), 0)

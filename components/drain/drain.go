@@ -16,27 +16,18 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
+
+	"berth/internal/kubeapi"
 )
 
-const (
-	// callLimit bounds one call of the API server.
-	callLimit = 20 * time.Second
-	// releaseLimit bounds an uncordon, which also runs when everything else has been given up.
-	releaseLimit = time.Minute
-)
+// releaseLimit bounds an uncordon, which also runs when everything else has been given up.
+const releaseLimit = time.Minute
 
 // Cluster is the cluster whose nodes are drained.
-type Cluster struct {
-	// Kubeconfig is the content of a kubeconfig, and Context the name of a context in it; empty is the current one.
-	Kubeconfig, Context string
-}
+type Cluster = kubeapi.Cluster
 
 // Options are how nodes are drained. The zero value, but for Timeout, is the most careful.
 type Options struct {
@@ -68,30 +59,11 @@ type Drainer struct {
 
 // New prepares a Drainer and calls no server. Its error holds nothing of the kubeconfig.
 func New(cluster Cluster, options Options) (*Drainer, error) {
-	loaded, err := clientcmd.Load([]byte(cluster.Kubeconfig))
-	if err != nil {
-		return nil, errors.New("preparing to drain nodes: the kubeconfig cannot be read")
-	}
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: cluster.Context}
-	config, err := clientcmd.NewDefaultClientConfig(*loaded, overrides).ClientConfig()
+	api, codec, err := kubeapi.New(cluster, policyv1.AddToScheme)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to drain nodes: %w", err)
 	}
-	scheme := runtime.NewScheme()
-	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
-	if err := errors.Join(corev1.AddToScheme(scheme), policyv1.AddToScheme(scheme)); err != nil {
-		return nil, fmt.Errorf("preparing to drain nodes: %w", err)
-	}
-	config.APIPath, config.GroupVersion = "/api", &corev1.SchemeGroupVersion
-	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	config.Timeout = callLimit
-	// The pause between two looks is slow enough, and the server has limits of its own.
-	config.QPS = -1
-	api, err := rest.RESTClientFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("preparing to drain nodes: %w", err)
-	}
-	return &Drainer{api: api, codec: runtime.NewParameterCodec(scheme), options: options, run: rand.Text()[:10], pause: time.Second}, nil
+	return &Drainer{api: api, codec: codec, options: options, run: rand.Text()[:10], pause: time.Second}, nil
 }
 
 // Drain cordons a node, evicts its pods and waits until they are gone. Owner ("stack/node") is written on the Node with the

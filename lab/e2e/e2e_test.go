@@ -72,6 +72,7 @@ type suite struct {
 	clean   map[string]snapshot // every node before the first up
 	units   map[string]string   // containerd's unit on every node
 	objects map[string]bool     // the cluster before the first up
+	kubeadm string              // what kubeadm remembered of it, where a test looks at that
 
 	up        bool // the stack stands, as far as the test knows
 	failed    bool // the last up of needUp failed: the points that need it do not try again

@@ -22,6 +22,7 @@ func TestModes(t *testing.T) { //nolint:paralleltest // one cluster, one order
 		t.Skip("needs root, a cluster and minutes")
 	}
 	s := newSuite(t, watchLeaks(t))
+	s.kubeadm = s.kubeadmConfig(t)
 	s.pulumi.set(t, "berth:access.clusterIP", serviceIP, false)
 	s.pulumi.set(t, fmt.Sprintf("berth:nodes[%d].controlPlane", slices.IndexFunc(s.cluster.Nodes, func(n *cluster.Node) bool {
 		return n.Name == controlPlane

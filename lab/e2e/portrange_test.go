@@ -27,6 +27,17 @@ func (s *suite) portRangeIs(t *testing.T, wide bool) {
 	if problem := s.portRange(t, wide); problem != "" {
 		t.Error(problem)
 	}
+	config := s.kubeadmConfig(t)
+	if strings.Contains(config, "  - name: service-node-port-range\n    value: 443-32767\n") != wide || !wide && config != s.kubeadm {
+		t.Errorf("what kubeadm remembers, whose range is to be wide: %t:\n%s", wide, config)
+	}
+}
+
+// kubeadmConfig is what kubeadm remembers of the cluster, with the annotations of others.
+func (s *suite) kubeadmConfig(t *testing.T) string {
+	t.Helper()
+	return s.kube.must(t, "", "get", "configmap", "kubeadm-config", "-n", "kube-system", "-o",
+		"jsonpath={.data.ClusterConfiguration}{.metadata.annotations}")
 }
 
 // portRange says why the API server does not take a NodePort below its usual range, or does not refuse it; "" where all is well. A dry run
@@ -43,17 +54,22 @@ func (s *suite) portRange(t *testing.T, wide bool) string {
 	return ""
 }
 
-// upgradeAPIServer: kubeadm writes the manifest anew on an upgrade. The nodes go on pulling, the next preview says what is lost, and up
-// brings it back.
+// upgradeAPIServer: kubeadm writes the manifest anew on an upgrade, with the range that it remembers. Where that is lost all the same, the
+// nodes go on pulling, the next preview says so, and up brings it back.
 func (s *suite) upgradeAPIServer(t *testing.T, mode string) {
 	s.setMode(t, mode)
 	s.needUp(t)
 	n := s.node(t, controlPlane)
+	file := temporary(t, n, "kubeadm.yaml", s.kube.must(t, "", "get", "configmap", "kubeadm-config", "-n", "kube-system", "-o",
+		"jsonpath={.data.ClusterConfiguration}"))
+	said := run(t, n, "mkdir -p /var/tmp/e2e/manifests && KUBEADM_INIT_DRYRUN_DIR=/var/tmp/e2e/manifests "+
+		"kubeadm init phase control-plane apiserver --dry-run --config "+file+" >&2 && cat /var/tmp/e2e/manifests/kube-apiserver.yaml")
+	contains(t, "what kubeadm writes", said, "    - "+widened+"\n")
 	const upgrade = "cp -a %[1]s /etc/kubernetes/e2e; sed '/%[2]s/d' %[1]s >/etc/kubernetes/e2e; mv /etc/kubernetes/e2e %[1]s"
 	run(t, n, fmt.Sprintf(upgrade, apiServer, widened))
 	eventually(t, 3*time.Minute, func() string { return s.portRange(t, false) })
 	s.pulledOnEveryNode(t)
-	said := s.pulumi.must(t, "preview", "--diff").text()
+	said = s.pulumi.must(t, "preview", "--diff").text()
 	contains(t, "the preview", said, "repair after", "the NodePorts 443-32767 are not in kube-apiserver.yaml")
 	s.pulumi.must(t, "up", "--yes", "--skip-preview", "--diff")
 	s.modeHolds(t, mode)
