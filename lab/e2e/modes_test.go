@@ -16,11 +16,13 @@ import (
 // serviceIP is a free address of the lab's Service range.
 const serviceIP = "10.96.0.43"
 
-// TestModes goes through the modes of access: each from nothing or from another one, with pulls going on at every node, and back to nothing.
+// TestModes goes through the modes of access, on nodes of three lines of containerd: each from nothing or from another one, with pulls
+// going on at every node, and back to nothing.
 func TestModes(t *testing.T) { //nolint:paralleltest // one cluster, one order
 	if testing.Short() {
 		t.Skip("needs root, a cluster and minutes")
 	}
+	packageUpstreams(t, startLab(t))
 	s := newSuite(t, watchLeaks(t))
 	s.kubeadm = s.kubeadmConfig(t)
 	s.pulumi.set(t, "berth:access.clusterIP", serviceIP, false)
@@ -146,8 +148,15 @@ func (s *suite) modeHolds(t *testing.T, mode string) {
 				t.Errorf("%s on %s, which is for mode %s: there is %t", of.path, n.Name, of.mode, there)
 			}
 		}
-		if config := run(t, n, "cat /etc/containerd/config.toml"); strings.Contains(config, "config_path") != (mode == "mirror") {
+		tells, dropIn := "config_path", ""
+		if strings.HasPrefix(upstreams[n.Name], "2.") {
+			tells, dropIn = `imports = ["/etc/containerd/conf.d/zz-berth*.toml"]`, "/etc/containerd/conf.d/zz-berth.toml"
+		}
+		if config := run(t, n, "cat /etc/containerd/config.toml"); strings.Contains(config, tells) != (mode == "mirror") {
 			t.Errorf("the configuration of containerd on %s in mode %s:\n%s", n.Name, mode, config)
+		}
+		if there := run(t, n, "ls /etc/containerd/conf.d/zz-berth.toml 2>/dev/null || :"); mode == "mirror" && there != dropIn || mode != "mirror" && there != "" {
+			t.Errorf("the drop-in on %s in mode %s is %q", n.Name, mode, there)
 		}
 		serves(t, n)
 	}
