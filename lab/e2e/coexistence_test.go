@@ -17,11 +17,14 @@ var others = map[string]string{
 	"etc/containerd/site.note":                             "\ttabs\r\n",
 }
 
+// laterVersion is upstream's, of a later line than any package that the lab's nodes have.
+const laterVersion = "2.2.9"
+
 // siteComment is in config.toml, at its end.
 const siteComment = "\n  # of the site,  with odd blanks\t\n"
 
-// TestCoexistence has an administrator's own files on a node, and then the distribution's package once more: what is theirs stays
-// theirs to the byte, and what runs stays ours.
+// TestCoexistence has an administrator's own files on a node, and then the distribution's package once more, and in a later version: what
+// is theirs stays theirs to the byte, and what runs stays ours.
 func TestCoexistence(t *testing.T) { //nolint:paralleltest // one cluster, one order
 	if testing.Short() {
 		t.Skip("needs root, a cluster and minutes")
@@ -72,6 +75,8 @@ systemctl daemon-reload; systemctl restart containerd`)
 	serves(t, n)
 	untouched("after the package was installed again")
 	s.pulumi.must(t, "preview", "--expect-no-changes")
+	s.packageMovesOn(t, n)
+	untouched("after the package went on and back")
 	s.prunes(t)
 
 	s.needDown(t)
@@ -107,17 +112,73 @@ func (s *suite) prunes(t *testing.T) {
 	}
 }
 
-// reinstall has dpkg install the package once more, which restarts its service. The node has no network but the cluster's, so this machine
-// fetches it.
+// packageMovesOn has dpkg install a package of a later version than the containerd that berth has there: it runs on, and each look tells
+// that it is behind. The distribution's own package comes back at the end.
+func (s *suite) packageMovesOn(t *testing.T, n *cluster.Node) {
+	t.Helper()
+	ours := containerdOf(t, n)
+	install(t, n, s.laterPackage(t, fetchPackage(t, n)))
+	if got := run(t, n, "dpkg-query -W -f '${Version}' containerd"); got != laterVersion+"-1" {
+		t.Fatalf("%s has package %s", n.Name, got)
+	}
+	if now := containerdOf(t, n); now.exe != ours.exe {
+		t.Errorf("after an upgrade of the package %s runs, before it was %s", now.exe, ours.exe)
+	}
+	serves(t, n)
+	said := s.pulumi.must(t, "preview", "--expect-no-changes").text()
+	contains(t, "the preview", said, n.Name+": ", "the package brings containerd "+laterVersion+": berth:containerd.version is behind")
+	reinstall(t, n)
+}
+
+// laterPackage is the distribution's package with upstream's programs of another line, and their version.
+func (s *suite) laterPackage(t *testing.T, archive string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "package")
+	built := buildUpstream(t, s.cluster, laterVersion)
+	later := filepath.Join(t.TempDir(), "containerd_later.deb")
+	for _, args := range [][]string{
+		{"dpkg-deb", "--raw-extract", archive, dir},
+		{"cp", filepath.Join(built, "containerd"), filepath.Join(built, "ctr"), filepath.Join(dir, "usr/bin")},
+		{"sed", "-i", "s/^Version: .*/Version: " + laterVersion + "-1/", filepath.Join(dir, "DEBIAN/control")},
+		{"dpkg-deb", "--build", "-Znone", "--root-owner-group", dir, later},
+	} {
+		out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	return later
+}
+
+// reinstall has dpkg install the distribution's package, which restarts its service.
 func reinstall(t *testing.T, n *cluster.Node) {
 	t.Helper()
-	dir := filepath.Join(n.Root(), "var/tmp/e2e")
-	check(t, os.MkdirAll(dir, 0o755))
+	install(t, n, fetchPackage(t, n))
+}
+
+// fetchPackage fetches the package of a node's release. The node has no network but the cluster's, so this machine does.
+func fetchPackage(t *testing.T, n *cluster.Node) string {
+	t.Helper()
 	release := run(t, n, `. /etc/os-release && echo "$VERSION_CODENAME"`)
 	download := exec.CommandContext(t.Context(), "apt-get", "download", "--quiet", "containerd/"+release)
-	download.Dir = dir
+	download.Dir = t.TempDir()
+	// apt drops its rights, to a user who must be able to write there.
+	check(t, os.Chmod(download.Dir, 0o777)) //nolint:gosec // as said
 	if out, err := download.CombinedOutput(); err != nil {
 		t.Skipf("this machine's apt has no containerd of %s: %v\n%s", release, err, out)
 	}
-	run(t, n, `DEBIAN_FRONTEND=noninteractive dpkg --install --force-confold /var/tmp/e2e/containerd_*.deb && rm /var/tmp/e2e/containerd_*.deb`)
+	archives, err := filepath.Glob(filepath.Join(download.Dir, "containerd_*.deb"))
+	if err != nil || len(archives) != 1 {
+		t.Fatalf("apt has fetched %v: %v", archives, err)
+	}
+	return archives[0]
+}
+
+// install has dpkg install an archive on a node.
+func install(t *testing.T, n *cluster.Node, archive string) {
+	t.Helper()
+	const place = "/var/tmp/e2e/containerd.deb"
+	check(t, os.MkdirAll(filepath.Dir(n.Root()+place), 0o755))
+	check(t, exec.CommandContext(t.Context(), "cp", archive, n.Root()+place).Run())
+	run(t, n, "DEBIAN_FRONTEND=noninteractive dpkg --install --force-confold --force-downgrade "+place+" && rm "+place)
 }

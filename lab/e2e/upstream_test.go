@@ -27,15 +27,14 @@ func packageUpstreams(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
 	for _, n := range c.Nodes {
 		if version := upstreams[n.Name]; version != "" {
-			packageUpstream(t, n, version, filepath.Join(filepath.Dir(c.BinDir), "upstream", version))
+			packageUpstream(t, n, version, buildUpstream(t, c, version))
 		}
 	}
 }
 
-// packageUpstream builds into the folder dir what is not there yet.
+// packageUpstream takes the programs from the folder dir.
 func packageUpstream(t *testing.T, n *cluster.Node, version, dir string) {
 	t.Helper()
-	buildUpstream(t, version, dir)
 	check(t, os.MkdirAll(n.Root()+upstreamDir, 0o755))
 	for _, program := range upstreamPrograms {
 		check(t, exec.CommandContext(t.Context(), "cp", "--reflink=auto", filepath.Join(dir, program), n.Root()+upstreamDir).Run())
@@ -50,12 +49,13 @@ func packageUpstream(t *testing.T, n *cluster.Node, version, dir string) {
 	}
 }
 
-// buildUpstream fills a folder with the programs unless it is there: from the module that berth builds from and with the same settings,
-// without a patch.
-func buildUpstream(t *testing.T, version, dir string) {
+// buildUpstream returns a folder of the lab's cache with the programs, built before or now: from the module that berth builds from and with
+// the same settings, without a patch.
+func buildUpstream(t *testing.T, c *cluster.Cluster, version string) string {
 	t.Helper()
+	dir := filepath.Join(filepath.Dir(c.BinDir), "upstream", version)
 	if _, err := os.Stat(dir); err == nil {
-		return
+		return dir
 	}
 	name := "github.com/containerd/containerd"
 	if !strings.HasPrefix(version, "1.") {
@@ -88,4 +88,5 @@ func buildUpstream(t *testing.T, version, dir string) {
 	check(t, os.Chmod(work, 0o755))
 	// Half of it must not pass for all.
 	check(t, os.Rename(work, dir))
+	return dir
 }
