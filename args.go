@@ -53,13 +53,14 @@ func owner(ctx *pulumi.Context, nodeName string) string {
 	return ctx.Stack() + "/" + nodeName
 }
 
-func newNodes(ctx *pulumi.Context, cfg *config.Config) (map[string]*node.Node, error) {
+func newNodes(ctx *pulumi.Context, cfg *config.Config, identity pulumi.StringInput) (map[string]*node.Node, error) {
 	nodes := make(map[string]*node.Node, len(cfg.Nodes))
 	for _, n := range cfg.Nodes {
 		created, err := node.New(ctx, &node.Args{
 			Name:          n.Name,
 			Arch:          n.Arch,
 			Owner:         owner(ctx, n.Name),
+			Identity:      identity,
 			Connection:    connection(n),
 			InternalIP:    n.InternalIP,
 			HostsIP:       cfg.HostsIP(n),

@@ -28,7 +28,11 @@ func run(ctx *pulumi.Context, look node.Look) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := newNodes(ctx, cfg)
+	identity, err := node.NewIdentity(ctx, "identity")
+	if err != nil {
+		return err
+	}
+	nodes, err := newNodes(ctx, cfg, identity)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,8 @@ func TestStepsAreAChainBehindTheAnchor(t *testing.T) {
 	g := up(t, nil)
 	for _, name := range []string{"master1", "worker1", "worker2"} {
 		anchor := g.Get("node-" + name + "-anchor")
-		assert.Empty(t, anchor.Request.GetDependencies(), "an anchor depends on nothing, so that destroy cleans all nodes at once")
+		assert.Len(t, anchor.Request.GetDependencies(), 1, "an anchor depends on no node, so that destroy cleans all nodes at once")
+		assert.True(t, anchor.DependsOn("identity"), "the nodes remember by which state they were set up")
 		assert.True(t, strings.HasSuffix(anchor.Input("delete").StringValue(), " remove"), "the anchor's deletion removes")
 		assert.True(t, g.Get("node-"+name+"-base").DependsOn("node-"+name+"-anchor"))
 		assert.True(t, g.Get("node-"+name+"-base").DependsOn("registry-service"), "a pull is never sent to a port before it answers")

@@ -50,7 +50,11 @@ check_owner() {
 	*talos* | *flatcar* | *bottlerocket*) bad "this system replaces /usr on upgrade: $OUT" ;;
 	esac
 	HOLDER=$(mf_get owner)
-	[ -z "$HOLDER" ] || [ "${HOLDER%/*}" = "${OWNER%/*}" ] || bad "this node belongs to $HOLDER: destroy that stack, or run berth-remove"
+	if [ -z "$HOLDER" ] || [ "${HOLDER%/*}" = "${OWNER%/*}" ]; then
+		check_identity
+	else
+		bad "this node belongs to $HOLDER: destroy that stack, or run berth-remove"
+	fi
 }
 
 check_containerd() {

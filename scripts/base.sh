@@ -126,6 +126,7 @@ check() {
 	# The access step may have led the name elsewhere, and alone knows when it may be led back.
 	OWN=$HOSTS_IP LED=$(mf_get hosts-at)
 	HOSTS_IP=${OWN:+${LED:-$OWN}}
+	check_identity
 	check_trust
 	check_hosts
 	check_config
@@ -219,6 +220,7 @@ hosts_apply() {
 
 apply() {
 	claim "base apply" check
+	mf_set identity "$IDENTITY"
 	# Images lie on the node by each name that was ever in use: none is forgotten before remove.
 	for HOST in $NAMES; do mf_add registry "$HOST"; done
 	# The way out without Pulumi, as the preflight has laid it out. Where it is missing, verify says so.

@@ -337,9 +337,13 @@ func (n *node) publish(containerd string) string {
 // machine is the architecture that tests run on: uname is the real one.
 func machine() string { return runtime.GOARCH }
 
+// testIdentity has the form of a real one.
+const testIdentity = "SHA256:uNiVztksCsDhcc0u9e8BrrJQDj8SQyn2X9/bYzhSmPo"
+
 func anchorVars(owner string) []Var {
 	return []Var{
 		{"OWNER", owner},
+		{"IDENTITY", testIdentity},
 		{"NODE_PORTS", "30443"},
 		{"NODE_IP", "10.99.0.12"},
 		{"ARCH", machine()},
@@ -352,6 +356,7 @@ func anchorVars(owner string) []Var {
 func baseVars(owner string, change ...Var) []Var {
 	return changed([]Var{
 		{"OWNER", owner},
+		{"IDENTITY", testIdentity},
 		{"NAMES", "Yuan.com"},
 		{"NODE_PORT", "30443"},
 		{"HOSTS_IP", "10.99.0.12"},

@@ -8,3 +8,11 @@ bad() {
 }
 oneline() { printf '%s' "$1" | tr '\n' ' '; }
 passed() { [ -z "$FAILED" ] || die "preflight failed: nothing is changed on this node"; }
+
+# check_identity: whether another state of a stack of the same name has set this node up.
+check_identity() {
+	case $(mf_get identity) in
+	"" | "$IDENTITY") ;;
+	*) bad "this node belongs to $(mf_get owner) of another Pulumi state: work with the backend that has it, or run berth-remove" ;;
+	esac
+}

@@ -51,6 +51,13 @@ remove() {
 		echo "skip remove: owner is $HOLDER"
 		return 0
 	}
+	[ -z "$OWNER" ] || case $(mf_get identity) in
+	"" | "$IDENTITY") ;;
+	*)
+		echo "skip remove: owner is $HOLDER of another Pulumi state"
+		return 0
+		;;
+	esac
 	# By hand (no owner given) nothing is known to be on its way here: only what waits already is stopped.
 	echo "${OWNER:+$(date +%s)} 0 $$" >"$REMOVED"
 	# By hand, the copy that the next base installs stays.

@@ -40,6 +40,35 @@ func TestOwner(t *testing.T) {
 	})
 }
 
+// TestAnotherStateOfTheSameStack: two people have a state each, of stacks of one name.
+func TestAnotherStateOfTheSameStack(t *testing.T) {
+	t.Parallel()
+	other := Var{"IDENTITY", "SHA256:of/another+state"}
+	eachShell(t, func(t *testing.T, n *node) {
+		clean := n.snapshot()
+		n.install()
+		before := n.snapshot()
+		const says = "this node belongs to " + owner + " of another Pulumi state"
+		n.fail(Anchor, "preflight", changed(anchorVars(owner), []Var{other}), says, "nothing is changed on this node")
+		n.fail(Base, "apply", baseVars(owner, other), says, "nothing is changed on this node")
+		if got, want := n.run(Anchor, "remove", changed(anchorVars(owner), []Var{other})), "skip remove: owner is "+owner+" of another Pulumi state"; got != want {
+			t.Errorf("remove said %q, want %q", got, want)
+		}
+		n.same(before)
+		// The state that has the node goes on as ever.
+		n.install()
+		n.run(Anchor, "remove", anchorVars(owner))
+		n.same(clean)
+	})
+	// A node that was set up before nodes remembered a state takes the first that comes.
+	eachShell(t, func(t *testing.T, n *node) {
+		n.install()
+		n.write("var/lib/berth/manifest", strings.ReplaceAll(n.read("var/lib/berth/manifest"), "identity "+testIdentity+"\n", ""), 0o600)
+		n.run(Base, "apply", baseVars(owner, other))
+		n.fail(Base, "apply", baseVars(owner), "of another Pulumi state")
+	})
+}
+
 func TestRemoveFencesOrphans(t *testing.T) {
 	t.Parallel()
 	eachShell(t, func(t *testing.T, n *node) {

@@ -24,15 +24,15 @@ type Script string
 
 const (
 	// Anchor checks a node without changing it (verb preflight) and takes berth off it again (verb remove).
-	// Variables: OWNER, NODE_PORTS (those of the registry, with blanks between), NODE_IP, ARCH (amd64 or arm64), VERSION (empty
+	// Variables: OWNER, IDENTITY (of the Pulumi state), NODE_PORTS (those of the registry, with blanks between), NODE_IP, ARCH (amd64 or arm64), VERSION (empty
 	// where the node keeps its containerd), API (empty unless an API server of kubeadm's must be here), and ALLOW, words of what
 	// is let pass: the CVEs, as YY-NNNN, whose fixes are in VERSION or not missed; unknown, where a package has no changelog;
 	// minor, for a VERSION of a later line than the package's; gpu, for a reload of systemd on a node with NVIDIA GPUs.
 	Anchor Script = "anchor"
 	// Base checks what pulls by the registry's name depend on, then installs the CA, the hosts entry and, for MODE patch,
 	// the port mapping (verb apply).
-	// Variables: OWNER, NAMES (of the registry, with blanks between), NODE_PORT, HOSTS_IP (empty for no hosts entry),
-	// CA_PEM, TRUST (os or containerd), MODE.
+	// Variables: OWNER, IDENTITY (of the Pulumi state), NAMES (of the registry, with blanks between), NODE_PORT, HOSTS_IP (empty for
+	// no hosts entry), CA_PEM, TRUST (os or containerd), MODE.
 	Base Script = "base"
 	// Containerd fetches the patched containerd and switches the node to it (verb apply). Verb stage does what can be done
 	// before that and changes nothing that runs; its stdout is "restart" or "settled", which is what apply will do.
@@ -79,11 +79,11 @@ type part struct {
 var parts = map[Script]part{
 	Anchor: {
 		files:    []string{"lib.sh", "lib-unit.sh", "lib-trust.sh", "lib-hosts.sh", "lib-remove.sh", "lib-check.sh", "anchor.sh"},
-		required: []string{"OWNER", "NODE_PORTS", "NODE_IP", "ARCH", "VERSION", "API", "ALLOW"},
+		required: []string{"OWNER", "IDENTITY", "NODE_PORTS", "NODE_IP", "ARCH", "VERSION", "API", "ALLOW"},
 	},
 	Base: {
 		files:    []string{"lib.sh", "lib-apply.sh", "lib-trust.sh", "lib-hosts.sh", "lib-base.sh", "lib-check.sh", "base.sh"},
-		required: []string{"OWNER", "NAMES", "NODE_PORT", "HOSTS_IP", "CA_PEM", "TRUST", "MODE"},
+		required: []string{"OWNER", "IDENTITY", "NAMES", "NODE_PORT", "HOSTS_IP", "CA_PEM", "TRUST", "MODE"},
 	},
 	Containerd: {
 		files: []string{"lib.sh", "lib-apply.sh", "lib-unit.sh", "lib-dropin.sh", "lib-switch.sh", "containerd.sh"},

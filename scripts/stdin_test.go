@@ -21,6 +21,7 @@ const testCA = `-----BEGIN CERTIFICATE-----
 var realistic = map[Script][]Var{
 	Anchor: {
 		{"OWNER", "production-eu-west/worker-node-17.example.internal"},
+		{"IDENTITY", testIdentity},
 		{"NODE_PORTS", "30443 443"},
 		{"NODE_IP", "fd00:1234:5678:9abc:def0:1234:5678:9abc"},
 		{"ARCH", "amd64"},
@@ -31,6 +32,7 @@ var realistic = map[Script][]Var{
 	},
 	Base: {
 		{"OWNER", "production-eu-west/worker-node-17.example.internal"},
+		{"IDENTITY", testIdentity},
 		// As many names as a stack may have.
 		{"NAMES", "Yuan.com registry.platform.example.internal"},
 		{"NODE_PORT", "30443"},

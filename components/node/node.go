@@ -13,7 +13,7 @@ import (
 	"berth/scripts"
 )
 
-// Args describes one node; all of it is known when planning.
+// Args describes one node; all of it but Identity is known when planning.
 type Args struct {
 	// Name is the node's name in Kubernetes, and its identity in the graph.
 	Name string
@@ -21,6 +21,8 @@ type Args struct {
 	Arch string
 	// Owner is the token that the node remembers ("stack/node"): no other stack may touch it then.
 	Owner string
+	// Identity is that of the state (see NewIdentity): no other state may touch the node, whatever the name of its stack.
+	Identity pulumi.StringInput
 	// Connection reaches the node.
 	Connection berthremote.Connection
 	// InternalIP is the node's address inside the cluster, where its own NodePort answers.
@@ -69,7 +71,7 @@ type Node struct {
 	anchor *remote.Command
 }
 
-// New puts the node's anchor into the graph. It depends on nothing and comes before all that changes the node, so that even a
+// New puts the node's anchor into the graph. It depends on no more than the identity and comes before all that changes the node, so that even a
 // first up that fails half way leaves a state whose destroy cleans the node, and a destroy cleans all nodes at once.
 // Creation and update only look; deletion removes. A wrong new key therefore fails the look and never replaces a good one in the state.
 func New(ctx *pulumi.Context, args *Args, opts ...pulumi.ResourceOption) (*Node, error) {
@@ -81,23 +83,24 @@ func New(ctx *pulumi.Context, args *Args, opts ...pulumi.ResourceOption) (*Node,
 	if args.APIServer {
 		apiServer = "yes"
 	}
-	stdin, err := scripts.Stdin(scripts.Anchor, []scripts.Var{
-		{Name: "OWNER", Value: args.Owner},
-		{Name: "NODE_PORTS", Value: strings.Trim(fmt.Sprint(args.NodePorts), "[]")},
-		{Name: "NODE_IP", Value: args.InternalIP},
-		{Name: "ARCH", Value: args.Arch},
-		{Name: "VERSION", Value: args.Version},
-		{Name: "API", Value: apiServer},
-		{Name: "ALLOW", Value: args.allow()},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("rendering the anchor of node %s: %w", args.Name, err)
-	}
+	stdin := args.Identity.ToStringOutput().ApplyT(func(identity string) (string, error) {
+		return scripts.Stdin(scripts.Anchor, []scripts.Var{
+			{Name: "OWNER", Value: args.Owner},
+			{Name: "IDENTITY", Value: identity},
+			{Name: "NODE_PORTS", Value: strings.Trim(fmt.Sprint(args.NodePorts), "[]")},
+			{Name: "NODE_IP", Value: args.InternalIP},
+			{Name: "ARCH", Value: args.Arch},
+			{Name: "VERSION", Value: args.Version},
+			{Name: "API", Value: apiServer},
+			{Name: "ALLOW", Value: args.allow()},
+		})
+	}).(pulumi.StringOutput)
+	var err error
 	n.anchor, err = berthremote.NewCommand(ctx, n.name+"-anchor", &berthremote.CommandArgs{
 		Connection: args.Connection,
 		Run:        "preflight",
 		Delete:     "remove",
-		Stdin:      pulumi.String(stdin),
+		Stdin:      stdin,
 	}, n.options()...)
 	if err != nil {
 		return nil, fmt.Errorf("describing the anchor of node %s: %w", args.Name, err)

@@ -63,6 +63,7 @@ func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Comman
 	names := strings.Join(n.args.RegistryNames, " ")
 	stdin := n.render(args, scripts.Base, nil, func(v values) []scripts.Var {
 		return []scripts.Var{
+			{Name: "IDENTITY", Value: v.identity},
 			{Name: "NAMES", Value: names},
 			{Name: "HOSTS_IP", Value: n.args.HostsIP},
 			{Name: "CA_PEM", Value: v.ca},
@@ -141,18 +142,18 @@ func (n *Node) keepContainerd(step *berthremote.CommandArgs, args *ProvisionArgs
 }
 
 // values are inputs of a script that come from other resources.
-type values struct{ ca, digest string }
+type values struct{ ca, digest, identity string }
 
 // render makes a step's stdin once the values of other resources are known.
 func (n *Node) render(args *ProvisionArgs, script scripts.Script, digest pulumi.StringInput, vars func(values) []scripts.Var) pulumi.StringOutput {
 	if digest == nil {
 		digest = pulumi.String("")
 	}
-	return pulumi.All(args.CA, digest).ApplyT(func(v []any) (string, error) {
+	return pulumi.All(args.CA, digest, n.args.Identity).ApplyT(func(v []any) (string, error) {
 		common := []scripts.Var{
 			{Name: "OWNER", Value: n.args.Owner},
 			{Name: "NODE_PORT", Value: strconv.Itoa(n.args.NodePort)},
 		}
-		return scripts.Stdin(script, append(common, vars(values{ca: v[0].(string), digest: v[1].(string)})...))
+		return scripts.Stdin(script, append(common, vars(values{ca: v[0].(string), digest: v[1].(string), identity: v[2].(string)})...))
 	}).(pulumi.StringOutput)
 }

@@ -11,11 +11,11 @@ import (
 )
 
 // operators: while a run works on the nodes, others begin. One with the same stack finds it locked, one with a stack and a state of
-// its own is refused by every node, and both leave everything as it is.
+// its own is refused by every node, as is one whose stack has the same name, and all leave everything as it is.
 func (f *faults) operators(t *testing.T) {
 	t.Helper()
 	worker1 := f.node(t, "worker1")
-	other := f.otherOperator(t)
+	other := f.otherOperator(t, "other")
 	versions, containers := f.kube.versions(t), f.containers(t)
 	for _, w := range f.watches {
 		w.begin()
@@ -54,6 +54,14 @@ func (f *faults) operators(t *testing.T) {
 	noTrace(t, second.text()+third.output.String())
 	other.must(t, "destroy", "--yes", "--skip-preview")
 
+	namesake := f.otherOperator(t, stackName)
+	fourth := namesake.mustFail(t, "up", "--yes", "--skip-preview", "--continue-on-error")
+	for _, n := range f.cluster.Nodes {
+		contains(t, "the up of the stack's namesake", fourth.text(), "this node belongs to "+stackName+"/"+n.Name+" of another Pulumi state")
+	}
+	noTrace(t, fourth.text())
+	namesake.must(t, "destroy", "--yes", "--skip-preview")
+
 	disarm(t, worker1, hold)
 	f.isRight(t, round{next: "up", workers: true})
 	if now := f.containers(t); !maps.Equal(now, containers) {
@@ -67,14 +75,15 @@ func (f *faults) operators(t *testing.T) {
 	outage := f.watches["worker1"].outage()
 	row("switch", "second-operator-same-stack", "stack-is-locked,nothing-runs", outage)
 	row("switch", "second-operator-other-stack", "refused-by-owner,nothing-changes", outage)
+	row("switch", "second-operator-other-backend", "refused-by-identity,nothing-changes", outage)
 }
 
 // otherOperator is somebody with a checkout, a stack and a state of his own, for the same cluster.
-func (f *faults) otherOperator(t *testing.T) *pulumiCLI {
+func (f *faults) otherOperator(t *testing.T, stack string) *pulumiCLI {
 	t.Helper()
 	dir := f.secondCheckout(t)
 	other := &pulumiCLI{
-		dir: dir, stack: "other", leaks: f.leaks, config: filepath.Join(dir, "stacks", "Pulumi.other.yaml"),
+		dir: dir, stack: stack, leaks: f.leaks, config: filepath.Join(dir, "stacks", "Pulumi."+stack+".yaml"),
 		env: slices.Concat(f.pulumi.env, []string{"PULUMI_BACKEND_URL=file://" + t.TempDir()}),
 	}
 	if r := other.run(t, "", "stack", "init"); r.err != nil {
