@@ -61,7 +61,7 @@ func TestAnotherStateOfTheSameStack(t *testing.T) {
 		n.same(clean)
 	})
 	// A node that was set up before nodes remembered a state takes the first that comes.
-	eachShell(t, func(t *testing.T, n *node) {
+	eachShell(t, func(_ *testing.T, n *node) {
 		n.install()
 		n.write("var/lib/berth/manifest", strings.ReplaceAll(n.read("var/lib/berth/manifest"), "identity "+testIdentity+"\n", ""), 0o600)
 		n.run(Base, "apply", baseVars(owner, other))

@@ -24,10 +24,10 @@ type Script string
 
 const (
 	// Anchor checks a node without changing it (verb preflight) and takes berth off it again (verb remove).
-	// Variables: OWNER, IDENTITY (of the Pulumi state), NODE_PORTS (those of the registry, with blanks between), NODE_IP, ARCH (amd64 or arm64), VERSION (empty
-	// where the node keeps its containerd), API (empty unless an API server of kubeadm's must be here), and ALLOW, words of what
-	// is let pass: the CVEs, as YY-NNNN, whose fixes are in VERSION or not missed; unknown, where a package has no changelog;
-	// minor, for a VERSION of a later line than the package's; gpu, for a reload of systemd on a node with NVIDIA GPUs.
+	// Variables: OWNER, IDENTITY (of the Pulumi state), NODE_PORTS (those of the registry, with blanks between), NODE_IP, ARCH (amd64
+	// or arm64), VERSION (empty where the node keeps its containerd), API (empty unless an API server of kubeadm's must be here), and
+	// ALLOW, words of what is let pass: the CVEs, as YY-NNNN, whose fixes are in VERSION or not missed; unknown, where a package has no
+	// changelog; minor, for a VERSION of a later line than the package's; gpu, for a reload of systemd on a node with NVIDIA GPUs.
 	Anchor Script = "anchor"
 	// Base checks what pulls by the registry's name depend on, then installs the CA, the hosts entry and, for MODE patch,
 	// the port mapping (verb apply).

@@ -72,7 +72,7 @@ func buildUpstream(t *testing.T, c *cluster.Cluster, version string) string {
 	var module struct{ Dir string }
 	check(t, json.Unmarshal(out, &module))
 	check(t, os.MkdirAll(filepath.Dir(dir), 0o755))
-	work, err := os.MkdirTemp(filepath.Dir(dir), "work")
+	work, err := os.MkdirTemp(filepath.Dir(dir), "work") //nolint:usetesting // it is renamed, and so on the cache's filesystem
 	check(t, err)
 	defer func() { _ = os.RemoveAll(work) }()
 	args := []string{
