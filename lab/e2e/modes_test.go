@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,9 +25,12 @@ func TestModes(t *testing.T) { //nolint:paralleltest // one cluster, one order
 	s := newSuite(t, watchLeaks(t))
 	s.kubeadm = s.kubeadmConfig(t)
 	s.pulumi.set(t, "berth:access.clusterIP", serviceIP, false)
-	s.pulumi.set(t, fmt.Sprintf("berth:nodes[%d].controlPlane", slices.IndexFunc(s.cluster.Nodes, func(n *cluster.Node) bool {
-		return n.Name == controlPlane
-	})), "true", false)
+	for i, n := range s.cluster.Nodes {
+		s.pulumi.set(t, fmt.Sprintf("berth:nodes[%d].containerdVersion", i), patchedLines[n.Name], false)
+		if n.Name == controlPlane {
+			s.pulumi.set(t, fmt.Sprintf("berth:nodes[%d].controlPlane", i), "true", false)
+		}
+	}
 	for _, step := range []struct { //nolint:paralleltest // the steps build on each other
 		name, mode string
 		check      func(*suite, *testing.T, string)

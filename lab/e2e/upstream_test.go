@@ -11,9 +11,12 @@ import (
 	"berth/lab/cluster"
 )
 
-// upstreams are the nodes that run containerd as upstream has it in the place of their package's, and which: with worker1, which keeps
-// Debian's 1.6, the cluster has three lines also where nothing is patched. No Debian that the lab has packages a 2.x.
-var upstreams = map[string]string{"master1": "1.7.36", "worker2": "2.2.9"}
+// upstreams are the nodes that run containerd as upstream has it in the place of their package's, and which. No Debian that the lab has
+// packages a 2.x: with worker1 and worker2, which keep the 1.6 and 1.7 of theirs, the cluster has three lines also where nothing is patched.
+var upstreams = map[string]string{"master1": "2.2.9"}
+
+// patchedLines are what such a cluster is patched to: no node to an earlier line than it has.
+var patchedLines = map[string]string{"master1": "2.2.9", "worker1": "1.6.38", "worker2": "1.7.36"}
 
 // upstreamDir is where it lies on the node.
 const upstreamDir = "/var/lib/e2e-upstream"
