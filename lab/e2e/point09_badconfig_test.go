@@ -120,7 +120,8 @@ func (s *suite) badConnection(t *testing.T, bad *pulumiCLI, salt string) {
 			bad.set(t, "berth:ssh.privateKey", test.key, true)
 			bad.set(t, "berth:kubernetes.kubeconfig", readFile(t, s.cluster.Kubeconfig), true)
 			begin := time.Now()
-			r := bad.mustFail(t, "up", "--yes", "--skip-preview", "--target", "**node-worker1**anchor", "--target", "**node-worker1")
+			r := bad.mustFail(t, "up", "--yes", "--skip-preview",
+				"--target", "**node-worker1**anchor", "--target", "**node-worker1", "--target", "**identity")
 			contains(t, "the output of up", r.text(), append(test.want, "node-worker1")...)
 			noTrace(t, r.text())
 			if took := time.Since(begin); took > 2*time.Minute {
