@@ -213,8 +213,8 @@ func (f *faults) isRight(t *testing.T, r round) {
 	}
 }
 
-// kept are the folders of a node with what berth keeps there; what it counts and what the last apply changed are left out, and so is the
-// order of notes.
+// kept are the folders of a node with what berth keeps there. What it counts, what the last apply changed and which inodes the programs
+// have is left out, and so is the order of notes.
 const kept = `[ ! -d /var/lib/berth ] || { find /var/lib/berth -printf '%p %m\n' | sort; grep -vE '^(applies|restarts|did|inodes) ' /var/lib/berth/manifest | sort; }
 ls -d /tmp/*berth* 2>/dev/null || :`
 
