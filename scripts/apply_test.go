@@ -90,7 +90,7 @@ func TestApplyTwiceThenRemove(t *testing.T) {
 	})
 }
 
-// TestReloadsOnce: a reload of systemd takes as long as the start of a containerd, and costs GPU nodes more than that.
+// TestReloadsOnce: a reload has systemd read all units of the node anew.
 func TestReloadsOnce(t *testing.T) {
 	t.Parallel()
 	eachShell(t, func(t *testing.T, n *node) {
