@@ -18,6 +18,8 @@ import (
 	"berth/components/node"
 	"berth/components/registry"
 	"berth/components/remote"
+	"berth/components/verification"
+	"berth/internal/kubeapi"
 )
 
 // What each component gets: from the config, and from the components before it.
@@ -30,11 +32,24 @@ func clusterArgs(cfg *config.Config) *kubernetes.ProviderArgs {
 		// A changed Secret is updated in place; otherwise it is gone for a moment, and pulls with it.
 		EnableSecretMutable:    pulumi.Bool(true),
 		EnableConfigMapMutable: pulumi.Bool(true),
+		// The Job of a verification is there already when Pulumi creates it.
+		EnableServerSideApply: pulumi.Bool(true),
 	}
 	if cfg.Kubernetes.Context != "" {
 		args.Context = pulumi.String(cfg.Kubernetes.Context)
 	}
 	return args
+}
+
+func newVerifier(ctx *pulumi.Context, cfg *config.Config) (*verification.Verifier, error) {
+	cluster := kubeapi.Cluster{Kubeconfig: cfg.Kubernetes.Kubeconfig, Context: cfg.Kubernetes.Context}
+	return verification.New(cluster, verification.Options{
+		Stack: ctx.Stack(),
+		Tell: func(name, text string) {
+			// Where the message cannot be shown, the pull goes on.
+			_ = ctx.Log.Warn(name+": "+text, nil)
+		},
+	})
 }
 
 func connection(n config.Node) remote.Connection {

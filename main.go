@@ -65,6 +65,10 @@ func run(ctx *pulumi.Context, look node.Look) error {
 	if err != nil {
 		return err
 	}
+	verifier, err := newVerifier(ctx, cfg)
+	if err != nil {
+		return err
+	}
 	drift := findings()
 	warn(ctx, nodes, drift)
 	var before, proved []pulumi.Resource
@@ -72,7 +76,8 @@ func run(ctx *pulumi.Context, look node.Look) error {
 		var verified []pulumi.Resource
 		for _, name := range wave {
 			args := provisionArgs(cfg, nodes[name], cert, reg, road, build, publication, cluster)
-			args.Draining, args.Finding, args.Before, args.Verification.After = draining, drift[name], before, servers
+			args.Draining, args.Finding, args.Before = draining, drift[name], before
+			args.Verification.Verifier, args.Verification.After = verifier, servers
 			if err := nodes[name].Provision(ctx, args); err != nil {
 				return err
 			}

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+
+	"berth/internal/kubeapi"
 )
 
 // list returns the pods on a node.
@@ -83,7 +85,7 @@ func (d *Drainer) evictAll(ctx context.Context, node string, chosen map[types.UI
 		switch {
 		case ctx.Err() != nil:
 			return late(context.Cause(ctx), waiting)
-		case err != nil && !passing(err):
+		case errors.Is(err, errTaken) || err != nil && !kubeapi.Passing(err):
 			return err
 		case err != nil:
 			left = maps.Clone(waiting)
@@ -159,13 +161,6 @@ func (d *Drainer) evict(ctx context.Context, pod *corev1.Pod) (string, error) {
 	default:
 		return "", fmt.Errorf("evicting %s: %w", name(pod), err)
 	}
-}
-
-// passing says whether the same call may do better in a moment: nobody answered, or the server cannot just now.
-func passing(err error) bool {
-	_, answered := errors.AsType[*apierrors.StatusError](err)
-	return !errors.Is(err, errTaken) && (!answered || apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) ||
-		apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err) || apierrors.IsTimeout(err))
 }
 
 // reason is what the API server says of a refused eviction, with the budget that refused it.

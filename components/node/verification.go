@@ -1,20 +1,36 @@
 package node
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
+
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"berth/components/verification"
 )
 
-// pullDeadline bounds the pull that proves a node, in seconds. A Job ends there; a bare Pod that cannot pull is waited for without end.
+// pullDeadline bounds the pull that proves a node, in seconds. The kubelet has tried four times then.
 const pullDeadline = 90
 
 // pullSecretVolume holds the credentials of the pull.
 const pullSecretVolume = "pull-secret"
 
+// Verifier has a kubelet pull.
+type Verifier interface {
+	// Verify applies a Job, which is given as JSON, and returns when its pod has pulled, with verification.PulledAnnotation on it. A Job
+	// that did not pull it deletes again.
+	Verify(ctx context.Context, job []byte) error
+}
+
 // VerificationArgs describes the pull that proves a node.
 type VerificationArgs struct {
+	// Verifier does it.
+	Verifier Verifier
 	// Namespace is where the Job runs; its imagePullSecret is PullSecret.
 	Namespace  pulumi.StringInput
 	PullSecret string
@@ -28,19 +44,37 @@ type VerificationArgs struct {
 }
 
 // addVerification pulls through the kubelet by each plain name. It runs again whenever the node, the certificate, the port or the
-// credentials changed, and a Job that failed is replaced by the next up.
+// credentials changed.
+//
+// The pull is a hook that Pulumi calls in this program before it creates the Job: the Verifier applies the very object, and sees it pull.
+// Pulumi then applies it once more under the same owner of fields, which changes nothing, and takes it into the state with what was
+// written on it. Its own wait would be for the Job's completion, which takes three seconds longer, and one by a hook behind the
+// creation could not fail. So a Job that did not pull is in no state, and the next up makes another one.
 func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, containerd pulumi.Resource) (*batchv1.Job, error) {
+	hook, err := ctx.RegisterResourceHook(n.name+"-verify", func(hook *pulumi.ResourceHookArgs) error {
+		job, err := json.Marshal(hook.NewInputs.MapRepl(nil, revealed))
+		if err != nil {
+			return fmt.Errorf("encoding the Job: %w", err)
+		}
+		return args.Verifier.Verify(ctx.Context(), job)
+	}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("describing the pull: %w", err)
+	}
 	opts := append([]pulumi.ResourceOption{
 		pulumi.DependsOn(append([]pulumi.Resource{containerd}, args.After...)),
-		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "3m", Update: "3m", Delete: "2m"}),
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Delete: "2m"}),
+		pulumi.ResourceHooks(&pulumi.ResourceHookBinding{BeforeCreate: []*pulumi.ResourceHook{hook}}),
 	}, args.Options...)
-	job, err := batchv1.NewJob(ctx, n.name+"-verify", &batchv1.JobArgs{
+	return batchv1.NewJob(ctx, n.name+"-verify", &batchv1.JobArgs{
 		Metadata: &metav1.ObjectMetaArgs{
 			Namespace: args.Namespace,
 			Annotations: pulumi.StringMap{
-				"pulumi.com/replaceUnready": pulumi.String("true"),
+				"pulumi.com/skipAwait":         pulumi.String("true"),
+				"pulumi.com/patchFieldManager": pulumi.String(verification.FieldManager),
 				// A pod on a machine that died may never be reported gone: the Job does not wait for it.
 				"pulumi.com/deletionPropagationPolicy": pulumi.String("background"),
+				verification.OwnerAnnotation:           pulumi.String(n.args.Owner),
 			},
 			Labels: verificationLabels(),
 		},
@@ -53,10 +87,14 @@ func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, cont
 			},
 		},
 	}, n.options(opts...)...)
-	if err != nil {
-		return nil, err
+}
+
+// revealed takes a value out of its secrecy, for the API server.
+func revealed(v resource.PropertyValue) (any, bool) {
+	if v.IsSecret() {
+		return v.SecretValue().Element.MapRepl(nil, revealed), true
 	}
-	return job, nil
+	return nil, false
 }
 
 func (n *Node) verificationPod(args *VerificationArgs) *corev1.PodSpecArgs {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -52,4 +53,11 @@ func New(cluster Cluster, more ...func(*runtime.Scheme) error) (rest.Interface, 
 		return nil, nil, fmt.Errorf("preparing the client: %w", err)
 	}
 	return api, runtime.NewParameterCodec(scheme), nil
+}
+
+// Passing says whether the same call may do better in a moment: nobody answered, or the server cannot just now.
+func Passing(err error) bool {
+	_, answered := errors.AsType[*apierrors.StatusError](err)
+	return !answered || apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err) ||
+		apierrors.IsInternalError(err) || apierrors.IsTimeout(err)
 }
