@@ -16,7 +16,7 @@ check_system() {
 	[ -n "$(timeout 10 ip -o addr show to "$NODE_IP" 2>/dev/null)" ] ||
 		bad "$NODE_IP is no address of this machine: correct internalIP or address in berth:nodes"
 	# The kubelet's certificate names the Node. Without openssl or such a certificate the address above must do.
-	NAMED=$(openssl x509 -noout -subject -in "$ROOT/var/lib/kubelet/pki/kubelet-client-current.pem" 2>/dev/null | sed -n 's/.*system:node://p')
+	NAMED=$(x509 -subject -in "$ROOT/var/lib/kubelet/pki/kubelet-client-current.pem" 2>/dev/null | sed -n 's/.*system:node://p')
 	[ -z "$NAMED" ] || [ "$NAMED" = "${OWNER##*/}" ] || bad "this machine is Node $NAMED: correct name or address in berth:nodes"
 	# kube-proxy itself may hold the ports of Services, as it did before Kubernetes 1.26.
 	for PORT in $NODE_PORTS; do

@@ -19,7 +19,7 @@ unlisted() {
 }
 subject() {
 	{ echo -----BEGIN CERTIFICATE-----; echo "$1" | fold -w 64; echo -----END CERTIFICATE-----; } |
-		openssl x509 -noout -subject 2>/dev/null || echo "certificate $(echo "$1" | cut -c1-64)..."
+		x509 -subject 2>/dev/null || echo "certificate $(echo "$1" | cut -c1-64)..."
 }
 
 check_trust() {
@@ -148,7 +148,7 @@ extend_store() {
 	LINK=$ROOT/etc/ssl/certs/berth.pem
 	ln -sf "$ROOT$CA_FILE" "$LINK"
 	# All of it is read before any of it is replaced.
-	if ! HASH=$(timeout 60 openssl x509 -noout -subject_hash -in "$LINK") || ! hash_link || ! awk 1 "$ROOT$BUNDLE" "$ROOT$CA_FILE" >"$STATE/bundle" ||
+	if ! HASH=$(x509 -subject_hash -in "$LINK") || ! hash_link || ! awk 1 "$ROOT$BUNDLE" "$ROOT$CA_FILE" >"$STATE/bundle" ||
 		! put "$ROOT$BUNDLE" 644 <"$STATE/bundle"; then
 		# With the link there, the tool would take the certificate for known, and tell no hook.
 		rm -f "$LINK" "$STATE/bundle"
@@ -232,7 +232,6 @@ apply() {
 		trust_scoped
 	fi
 	hosts_apply
-	mf_set hosts-own "$OWN"
 	PAIRS="$NAMES $NODE_PORT"
 	# Where containerd is the packaged one, nothing reads it.
 	[ "$MODE" != patch ] || {
@@ -240,9 +239,8 @@ apply() {
 		mapping "$PAIRS" | our_file "$PORTS" 644
 	}
 	# What verify compares with; written last, so that it says that all of this is done.
-	mf_set ca-sum "$(sum "$ROOT$(ca_path)")"
-	mf_set ports "$PAIRS"
-	[ -z "$DID" ] || mf_set did "${DID#,}"
+	DID=${DID#,}
+	mf_set hosts-own "$OWN" ca-sum "$(sum "$ROOT$(ca_path)")" ports "$PAIRS" did "${DID:-$(mf_get did)}"
 	echo "base trust=$TRUST hosts=${HOSTS_IP:-none} port=$NODE_PORT changed=$(mf_get did)"
 }
 

@@ -43,7 +43,7 @@ fetch_ctr() {
 }
 
 fetch() {
-	[ "sha256:$(sum "$STAGED")" != "$DIGEST" ] || return 0
+	[ ! -f "$STAGED" ] || [ "sha256:$(sum "$STAGED")" != "$DIGEST" ] || return 0
 	trap 'rm -rf "$STATE/fetch"' EXIT
 	trap 'exit 1' HUP INT TERM
 	rm -rf "$STATE/fetch"
@@ -61,6 +61,7 @@ unpack() {
 	mkdir "$STATE/unpacked"
 	tar -xzof "$STAGED" -C "$STATE/unpacked" bin/containerd bin/ctr || die "the artifact is broken, or the disk is full"
 	SUMS="$(sum "$STATE/unpacked/bin/containerd") $(sum "$STATE/unpacked/bin/ctr")"
+	mf_add file "$BIN.new" "$BIN" "$CTR.new" "$CTR"
 	place containerd "$BIN"
 	place ctr "$CTR"
 	rm -rf "$STATE/unpacked"
@@ -68,7 +69,6 @@ unpack() {
 
 # place PROGRAM FILE: beside FILE, from where it is also tried. The packaged binaries are never written over.
 place() {
-	mf_add file "$2.new" "$2"
 	# shellcheck disable=SC2153 # ROOT is no misspelt ROOTS
 	mv -f "$STATE/unpacked/bin/$1" "$ROOT$2.new" || die "the disk is full"
 	chmod 755 "$ROOT$2.new"
@@ -202,9 +202,8 @@ tidy() {
 	[ -z "$FRESH" ] || {
 		WAS=$(mf_get artifact)
 		[ "${WAS:-$DIGEST}" = "$DIGEST" ] || mf_set before "$(mf_get version) $WAS"
-		mf_set artifact "$DIGEST"
-		mf_set sums "$SUMS"
 		flush "$ROOT$CTR"
+		mf_set artifact "$DIGEST" sums "$SUMS"
 	}
 	mf_set inodes "$(inodes)"
 	case $(readlink "$ROOT$LINK" || :) in

@@ -45,7 +45,6 @@ claim() {
 	${2-:}
 	mkdir -p "$STATE"
 	chmod 700 "$STATE"
-	mf_set owner "$OWNER"
 	# Every apply is another one: a repair asked for after this count is asked for once.
-	mf_set applies $(($(mf_get applies) + 1))
+	mf_set owner "$OWNER" applies $(($(mf_get applies) + 1))
 }

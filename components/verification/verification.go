@@ -1,9 +1,9 @@
 // Package verification has a node's kubelet pull, and sees that it did.
 //
 // The pod of a Job pulls by the registry's plain name. A Job is said to be complete some three seconds after its container has ended: the
-// kubelet looks at its containers once a second, here twice, and the Job controller gathers what it sees for another second. But a
-// container that has started was pulled, and of that the kubelet tells at once, by an event. So the pod is watched in place of the Job,
-// which also brings the kubelet's own words where it cannot pull.
+// kubelet looks at its containers once a second, here twice, and the Job controller gathers what it sees for another second. But of a
+// pull the kubelet tells at once, by an event. So the pod is watched in place of the Job, which also brings the kubelet's own words
+// where it cannot pull.
 package verification
 
 import (
@@ -27,7 +27,7 @@ import (
 const (
 	// OwnerAnnotation says on a Job for which node of which stack it pulls ("stack/node").
 	OwnerAnnotation = "berth/owner"
-	// PulledAnnotation stands on a Job that has proved its node: how long the kubelet pulled, as it said.
+	// PulledAnnotation stands on a Job that has proved its node: how long the kubelet pulled.
 	PulledAnnotation = "berth/pulled"
 	// FieldManager owns the Job's fields. Whoever else applies the Job under that name is in no conflict.
 	FieldManager = "berth"
@@ -67,8 +67,8 @@ func New(cluster kubeapi.Cluster, options Options) (*Verifier, error) {
 	return &Verifier{api: api, codec: codec, options: options, pause: time.Second}, nil
 }
 
-// Verify applies the Job, and returns when all containers of its pod have started and PulledAnnotation is on it. A Job that proves
-// nothing is deleted again; the error then has the kubelet's last words.
+// Verify applies the Job, and returns when the images of its pod are pulled and PulledAnnotation is on it. A Job that proves nothing is
+// deleted again; the error then has the kubelet's last words.
 func (v *Verifier) Verify(ctx context.Context, manifest []byte) error {
 	var job batchv1.Job
 	if err := json.Unmarshal(manifest, &job); err != nil {
@@ -98,12 +98,12 @@ func (v *Verifier) prove(ctx context.Context, job *batchv1.Job, manifest []byte)
 	if err := w.wait(ctx); err != nil {
 		return err
 	}
-	took := w.pulled
-	if took == "" {
-		// The event was lost. The pod has started all the same.
-		took = time.Since(began).Round(time.Millisecond).String()
+	took := w.longest
+	if took == 0 {
+		// The event was lost, and the pod's status told.
+		took = time.Since(began)
 	}
-	change, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{PulledAnnotation: took}}})
+	change, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{PulledAnnotation: took.Round(time.Millisecond).String()}}})
 	if err != nil {
 		return fmt.Errorf("encoding the annotation: %w", err)
 	}

@@ -25,14 +25,15 @@ import (
 // The kubelet's words for what happens to a container, in the reason of an event.
 const (
 	reasonPulled  = "Pulled"
-	reasonStarted = "Started"
 	reasonBackOff = "BackOff"
 )
 
-// inTime is how the kubelet says how long it pulled: `Successfully pulled image "…" in 663ms (663ms including waiting). …`.
-var inTime = regexp.MustCompile(`^Successfully pulled image .* in ([0-9][^ ]*s)\b`)
+// success is how the kubelet says that it pulled, and how long: `Successfully pulled image "…" in 663ms (663ms including waiting). …`.
+// Of an image that it did not have to pull it says something else.
+var success = regexp.MustCompile(`^Successfully pulled image .* in ([0-9][^ ]*s)\b`)
 
-// watcher watches the pod of one Job until its containers have started.
+// watcher watches the pod of one Job until the images of all its containers are pulled. Before the first pull the kubelet has had
+// containerd start the pod's sandbox; that a container starts then proves no more of the node.
 type watcher struct {
 	api   rest.Interface
 	codec runtime.ParameterCodec
@@ -40,11 +41,10 @@ type watcher struct {
 	tell  func(node, text string)
 	pause time.Duration
 
-	// pod is the one that is watched, and started those of its containers that are known to have started.
-	pod     types.UID
-	started map[string]bool
-	// pulled is the longest pull.
-	pulled  string
+	// pod is the one that is watched, and pulled those of its containers whose image is known to be pulled.
+	pod    types.UID
+	pulled map[string]bool
+	// longest is the longest pull of which the kubelet told.
 	longest time.Duration
 	// complaint is what the kubelet said last of what keeps it from pulling.
 	complaint string
@@ -52,13 +52,17 @@ type watcher struct {
 
 // wait watches the pod, and anew where a watch ends.
 func (w *watcher) wait(ctx context.Context) error {
+	var lost error
 	for {
 		done, err := w.follow(ctx)
-		switch {
-		case done || err != nil && !kubeapi.Passing(err):
+		if done || err != nil && !kubeapi.Passing(err) {
 			return err
-		case !sleep(ctx, w.pause):
-			return errors.Join(w.ended(context.Cause(ctx).Error()), err)
+		}
+		if ctx.Err() == nil {
+			lost = err
+		}
+		if !sleep(ctx, w.pause) {
+			return errors.Join(w.ended(context.Cause(ctx).Error()), lost)
 		}
 	}
 }
@@ -114,10 +118,10 @@ func (w *watcher) watch(ctx context.Context, resource string, options metav1.Lis
 	return w.api.Get().Namespace(w.job.Namespace).Resource(resource).VersionedParams(&options, w.codec).MaxRetries(0).Watch(ctx)
 }
 
-// all says whether every container has started.
+// all says whether the image of every container is pulled.
 func (w *watcher) all() bool {
 	for _, container := range w.job.Spec.Template.Spec.Containers {
-		if !w.started[container.Name] {
+		if !w.pulled[container.Name] {
 			return false
 		}
 	}
@@ -127,12 +131,12 @@ func (w *watcher) all() bool {
 // seePod reads a pod's status. It fails where the pod has come to an end that proves nothing.
 func (w *watcher) seePod(pod *corev1.Pod, deleted bool) error {
 	if w.pod != pod.UID {
-		w.pod, w.started = pod.UID, map[string]bool{}
+		w.pod, w.pulled = pod.UID, map[string]bool{}
 	}
 	for i := range pod.Status.ContainerStatuses {
 		switch state := &pod.Status.ContainerStatuses[i].State; {
 		case state.Running != nil, state.Terminated != nil && state.Terminated.ExitCode == 0:
-			w.started[pod.Status.ContainerStatuses[i].Name] = true
+			w.pulled[pod.Status.ContainerStatuses[i].Name] = true
 		case state.Terminated != nil:
 			return w.ended(fmt.Sprintf("the container ended with %d, %s", state.Terminated.ExitCode, state.Terminated.Reason))
 		case state.Waiting != nil && w.complaint == "" && state.Waiting.Message != "":
@@ -154,15 +158,14 @@ func (w *watcher) seePod(pod *corev1.Pod, deleted bool) error {
 func (w *watcher) hear(event *corev1.Event) {
 	switch {
 	case event.InvolvedObject.UID != w.pod:
-	case event.Reason == reasonStarted:
-		// "spec.containers{verify-0}"
-		_, name, _ := strings.Cut(strings.TrimSuffix(event.InvolvedObject.FieldPath, "}"), "{")
-		w.started[name] = true
 	case event.Reason == reasonPulled:
-		if said := inTime.FindStringSubmatch(event.Message); said != nil {
-			if took, err := time.ParseDuration(said[1]); err == nil && took > w.longest {
-				w.longest, w.pulled = took, said[1]
-			}
+		if said := success.FindStringSubmatch(event.Message); said != nil {
+			// "spec.containers{verify-0}"
+			_, name, _ := strings.Cut(strings.TrimSuffix(event.InvolvedObject.FieldPath, "}"), "{")
+			w.pulled[name] = true
+			// What is no duration is none.
+			took, _ := time.ParseDuration(said[1])
+			w.longest = max(w.longest, took)
 		}
 	case event.Type == corev1.EventTypeWarning && event.Reason != reasonBackOff && !strings.HasPrefix(event.Message, "Error: "):
 		w.complain(event.Message)
