@@ -131,8 +131,11 @@ func (s *server) send(w http.ResponseWriter, r *http.Request, from *[][]watch.Ev
 		*from = (*from)[1:]
 	}
 	w.Header().Set("Content-Type", "application/json")
+	lines := json.NewEncoder(w)
 	for _, e := range now {
-		assert.NoError(s.t, json.NewEncoder(w).Encode(map[string]any{"type": e.Type, "object": e.Object}))
+		if err := lines.Encode(map[string]any{"type": e.Type, "object": e.Object}); err != nil {
+			s.t.Error(err)
+		}
 	}
 	w.(http.Flusher).Flush()
 	if len(*from) == 0 {

@@ -103,7 +103,8 @@ func (v *Verifier) prove(ctx context.Context, job *batchv1.Job, manifest []byte)
 		// The event was lost, and the pod's status told.
 		took = time.Since(began)
 	}
-	change, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{PulledAnnotation: took.Round(time.Millisecond).String()}}})
+	notes := map[string]string{PulledAnnotation: took.Round(time.Millisecond).String()}
+	change, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": notes}})
 	if err != nil {
 		return fmt.Errorf("encoding the annotation: %w", err)
 	}

@@ -25,17 +25,17 @@ const (
 	tryAgain = "worker1: the kubelet tries again: "
 )
 
-func TestAnEndOfThePodOrOfItsPull(t *testing.T) {
+func TestThePullOrTheEndOfItsPod(t *testing.T) {
 	t.Parallel()
 	failed := func(p *corev1.Pod) { p.Status.Phase, p.Status.Reason = corev1.PodFailed, "DeadlineExceeded" }
 	for name, test := range map[string]struct {
-		server server
+		server *server
 		asked  string
 		told   []string
 		err    string
 	}{
 		"the kubelet says that it pulled": {
-			server: server{
+			server: &server{
 				pods: [][]watch.Event{{pod(watch.Added), pod(watch.Modified)}},
 				events: [][]watch.Event{{
 					event("Pulling", "verify-0", "Pulling image"), event(reasonPulled, "verify-0", quick),
@@ -45,7 +45,7 @@ func TestAnEndOfThePodOrOfItsPull(t *testing.T) {
 			asked: applied + ", pulled 1.203s",
 		},
 		"a watch that ends begins with what is there": {
-			server: server{
+			server: &server{
 				pods: [][]watch.Event{{pod(watch.Added)}, {}, {pod(watch.Added)}},
 				events: [][]watch.Event{
 					{event(reasonPulled, "verify-0", quick)},
@@ -55,14 +55,14 @@ func TestAnEndOfThePodOrOfItsPull(t *testing.T) {
 			asked: applied + ", pulled 12ms",
 		},
 		"a server that cannot just now": {
-			server: server{
+			server: &server{
 				unanswered: 2, pods: [][]watch.Event{{pod(watch.Added)}},
 				events: [][]watch.Event{{event(reasonPulled, "verify-0", quick), event(reasonPulled, "verify-1", quick)}},
 			},
 			asked: applied + ", pulled 12ms",
 		},
 		"a pull that does better later": {
-			server: server{
+			server: &server{
 				pods: [][]watch.Event{{pod(watch.Added)}},
 				events: [][]watch.Event{{
 					event("Failed", "verify-0", unknown), event("Failed", "verify-0", "Error: ErrImagePull"), event(reasonBackOff, "verify-0", "Back-off pulling"),
@@ -72,30 +72,23 @@ func TestAnEndOfThePodOrOfItsPull(t *testing.T) {
 			asked: applied + ", pulled 12ms", told: []string{tryAgain + unknown},
 		},
 		"a pull that fails until the Job's deadline": {
-			server: server{
+			server: &server{
 				pods: [][]watch.Event{{pod(watch.Added), pod(watch.Modified, container("verify-0", waiting(unknown))), pod(watch.Deleted)}},
 			},
 			asked: applied + ", " + deleted, told: []string{tryAgain + unknown}, err: podGone + unknown,
 		},
 		"a pod that has failed": {
-			server: server{pods: [][]watch.Event{{pod(watch.Added, failed)}}},
+			server: &server{pods: [][]watch.Event{{pod(watch.Added, failed)}}},
 			asked:  applied + ", " + deleted, err: "node worker1: the kubelet did not pull: its pod failed: DeadlineExceeded",
 		},
 		"a container that fails": {
-			server: server{eventsForbidden: true, pods: [][]watch.Event{{pod(watch.Added), pod(watch.Modified, container("verify-0", ended(2)))}}},
+			server: &server{eventsForbidden: true, pods: [][]watch.Event{{pod(watch.Added), pod(watch.Modified, container("verify-0", ended(2)))}}},
 			asked:  applied + ", " + deleted, err: "node worker1: the kubelet did not pull: the container ended with 2, Error",
-		},
-		"what is told of another pod, or is no pull": {
-			server: server{
-				pods:   [][]watch.Event{{pod(watch.Added), pod(watch.Deleted)}},
-				events: [][]watch.Event{{other(event(reasonPulled, "verify-0", quick)), event(reasonPulled, "verify-1", present), event(reasonPulled, "verify-0", quick)}},
-			},
-			asked: applied + ", " + deleted, err: "node worker1: the kubelet did not pull: its pod was deleted",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, &test.server)
+			s := newServer(t, test.server)
 			var told []string
 			err := s.verifier(&told).Verify(t.Context(), []byte(manifest))
 			if test.err == "" {
@@ -107,6 +100,19 @@ func TestAnEndOfThePodOrOfItsPull(t *testing.T) {
 			assert.Equal(t, test.told, told)
 		})
 	}
+}
+
+func TestWhatTheKubeletTellsAndIsNoPull(t *testing.T) {
+	t.Parallel()
+	w := &watcher{pod: uid, pulled: map[string]bool{}}
+	for _, told := range []watch.Event{
+		other(event(reasonPulled, "verify-0", quick)), event(reasonPulled, "verify-0", present), event("Started", "verify-0", "Started container"),
+	} {
+		w.hear(told.Object.(*corev1.Event))
+	}
+	assert.Empty(t, w.pulled)
+	w.hear(event(reasonPulled, "verify-0", quick).Object.(*corev1.Event))
+	assert.Equal(t, map[string]bool{"verify-0": true}, w.pulled)
 }
 
 func TestWithoutEventsThePodsStatusTells(t *testing.T) {

@@ -67,8 +67,9 @@ func (w *watcher) wait(ctx context.Context) error {
 	}
 }
 
-// follow reads one watch of the pod, and one of its events, until either ends. Without a version, a watch begins with what is there.
-func (w *watcher) follow(ctx context.Context) (done bool, err error) {
+// follow reads one watch of the pod, and one of its events, until either ends, and says whether the pod has come to its end. Without a
+// version, a watch begins with what is there.
+func (w *watcher) follow(ctx context.Context) (bool, error) {
 	pods, err := w.watch(ctx, "pods", metav1.ListOptions{LabelSelector: labels.Set{"job-name": w.job.Name}.String()})
 	if err != nil {
 		return false, fmt.Errorf("watching the pod of Job %s: %w", w.job.Name, err)
