@@ -44,7 +44,6 @@ func clusterArgs(cfg *config.Config) *kubernetes.ProviderArgs {
 func newVerifier(ctx *pulumi.Context, cfg *config.Config) (*verification.Verifier, error) {
 	cluster := kubeapi.Cluster{Kubeconfig: cfg.Kubernetes.Kubeconfig, Context: cfg.Kubernetes.Context}
 	return verification.New(cluster, verification.Options{
-		Stack: ctx.Stack(),
 		Tell: func(name, text string) {
 			// Where the message cannot be shown, the pull goes on.
 			_ = ctx.Log.Warn(name+": "+text, nil)

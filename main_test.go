@@ -351,7 +351,6 @@ func TestVerificationIsABoundedJobOnItsNode(t *testing.T) {
 	assert.Equal(t, []string{"node-worker2-verify"}, job.Request.GetHooks().GetBeforeCreate(), "what did not pull is not in the state")
 	assert.Equal(t, "true", job.Input("metadata", "annotations", "pulumi.com/skipAwait").StringValue())
 	assert.Equal(t, "berth", job.Input("metadata", "annotations", "pulumi.com/patchFieldManager").StringValue())
-	assert.Equal(t, "test/worker2", job.Input("metadata", "annotations", "berth/owner").StringValue())
 	assert.Positive(t, job.Input("spec", "activeDeadlineSeconds").NumberValue())
 	pod := []resource.PropertyKey{"spec", "template", "spec"}
 	assert.Equal(t, "worker2", job.Input(append(pod, "nodeName")...).StringValue())

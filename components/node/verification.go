@@ -47,7 +47,7 @@ type VerificationArgs struct {
 // credentials changed.
 //
 // The pull is a hook that Pulumi calls in this program before it creates the Job: the Verifier applies the very object, and sees it pull.
-// Pulumi then applies it once more under the same owner of fields, which changes nothing, and takes it into the state with what was
+// Pulumi then applies it once more under the same owner of fields, so that it stays, and takes it into the state with what was
 // written on it. Its own wait would be for the Job's completion, which takes three seconds longer, and one by a hook behind the
 // creation could not fail. So a Job that did not pull is in no state, and the next up makes another one.
 func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, containerd pulumi.Resource) (*batchv1.Job, error) {
@@ -74,7 +74,6 @@ func (n *Node) addVerification(ctx *pulumi.Context, args *VerificationArgs, cont
 				"pulumi.com/patchFieldManager": pulumi.String(verification.FieldManager),
 				// A pod on a machine that died may never be reported gone: the Job does not wait for it.
 				"pulumi.com/deletionPropagationPolicy": pulumi.String("background"),
-				verification.OwnerAnnotation:           pulumi.String(n.args.Owner),
 			},
 			Labels: verificationLabels(),
 		},

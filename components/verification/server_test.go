@@ -23,12 +23,12 @@ import (
 
 // manifest is a Job as Pulumi has it.
 const manifest = `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"node-worker1-verify-1a2b","namespace":"default",
-"annotations":{"berth/owner":"dev/worker1"},"labels":{"app":"berth-verify"}},
+"labels":{"app":"berth-verify"}},
 "spec":{"activeDeadlineSeconds":90,"template":{"spec":{"nodeName":"worker1","containers":[{"name":"verify-0"},{"name":"verify-1"}]}}}}`
 
 const uid = types.UID("uid-of-the-pod")
 
-// server is as much of an API server as a verification asks: Jobs that are applied, patched, listed and deleted, and watches, each of
+// server is as much of an API server as a verification asks: Jobs that are applied, patched and deleted, and watches, each of
 // which sends what it is given and ends, as a server may end any.
 type server struct {
 	t *testing.T
@@ -40,8 +40,6 @@ type server struct {
 	eventsForbidden bool
 	// unanswered is how many calls find a server that cannot just now.
 	unanswered int
-	// jobs are listed.
-	jobs []batchv1.Job
 	// calls are what was asked for, but for watches.
 	calls []string
 	url   string
@@ -52,9 +50,6 @@ func newServer(t *testing.T, s *server) *server {
 	s.t = t
 	const jobs = "/apis/batch/v1/namespaces/default/jobs"
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+jobs, func(w http.ResponseWriter, _ *http.Request) {
-		s.answer(w, batchv1.JobList{TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "JobList"}, Items: s.jobs})
-	})
 	mux.HandleFunc("PATCH "+jobs+"/{name}", s.patch)
 	mux.HandleFunc("DELETE "+jobs+"/{name}", func(w http.ResponseWriter, r *http.Request) {
 		var options metav1.DeleteOptions
@@ -108,11 +103,14 @@ func (s *server) patch(w http.ResponseWriter, r *http.Request) {
 		Metadata struct {
 			Annotations map[string]string `json:"annotations"`
 		} `json:"metadata"`
+		Spec map[string]any `json:"spec"`
 	}
 	assert.NoError(s.t, json.NewDecoder(r.Body).Decode(&change))
 	switch r.Header.Get("Content-Type") {
 	case "application/apply-patch+yaml":
 		assert.Equal(s.t, FieldManager, r.URL.Query().Get("fieldManager"))
+		assert.InDelta(s.t, 600, change.Spec["ttlSecondsAfterFinished"], 0, "what a killed run leaves goes by itself")
+		assert.InDelta(s.t, 90, change.Spec["activeDeadlineSeconds"], 0)
 		s.calls = append(s.calls, "apply "+r.PathValue("name"))
 	case "application/merge-patch+json":
 		s.calls = append(s.calls, "pulled "+change.Metadata.Annotations[PulledAnnotation])
@@ -149,7 +147,7 @@ func (s *server) verifier(told *[]string) *Verifier {
 	s.t.Helper()
 	kubeconfig := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"test","contexts":[{"name":"test","context":{"cluster":"c","user":"u"}}],
 "clusters":[{"name":"c","cluster":{"server":%q}}],"users":[{"name":"u","user":{}}]}`, s.url)
-	v, err := New(kubeapi.Cluster{Kubeconfig: kubeconfig}, Options{Stack: "dev", Tell: func(node, text string) {
+	v, err := New(kubeapi.Cluster{Kubeconfig: kubeconfig}, Options{Tell: func(node, text string) {
 		*told = append(*told, node+": "+text)
 	}})
 	require.NoError(s.t, err)

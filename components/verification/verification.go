@@ -11,12 +11,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-	"sync"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -25,15 +24,15 @@ import (
 )
 
 const (
-	// OwnerAnnotation says on a Job for which node of which stack it pulls ("stack/node").
-	OwnerAnnotation = "berth/owner"
 	// PulledAnnotation stands on a Job that has proved its node: how long the kubelet pulled.
 	PulledAnnotation = "berth/pulled"
-	// FieldManager owns the Job's fields. Whoever else applies the Job under that name is in no conflict.
+	// FieldManager owns the Job's fields. Who applies the Job under that name, too, is in no conflict, and takes lifetime off it.
 	FieldManager = "berth"
 )
 
 const (
+	// lifetime is how long a Job stays that has ended and of which nobody else knows, since the run behind it was killed, in seconds.
+	lifetime = 600
 	// grace is what the cluster gets, beyond a Job's own deadline, to tell how it ended.
 	grace = 15 * time.Second
 	// cleanupLimit bounds the deletion of a Job that proved nothing, which is also done when everything else is given up.
@@ -42,8 +41,6 @@ const (
 
 // Options are how nodes are verified.
 type Options struct {
-	// Stack is the part of OwnerAnnotation before the slash: what its interrupted runs left is deleted.
-	Stack string
 	// Tell is told what keeps a kubelet from pulling, while it tries again; nil tells nobody.
 	Tell func(node, text string)
 }
@@ -53,7 +50,6 @@ type Verifier struct {
 	api     rest.Interface
 	codec   runtime.ParameterCodec
 	options Options
-	sweep   sync.Once
 	// pause is before a call that was not answered is made again.
 	pause time.Duration
 }
@@ -68,10 +64,14 @@ func New(cluster kubeapi.Cluster, options Options) (*Verifier, error) {
 }
 
 // Verify applies the Job, and returns when the images of its pod are pulled and PulledAnnotation is on it. A Job that proves nothing is
-// deleted again; the error then has the kubelet's last words.
+// deleted again; the error then has the kubelet's last words. Who applies the Job once more keeps it: it has a lifetime otherwise.
 func (v *Verifier) Verify(ctx context.Context, manifest []byte) error {
 	var job batchv1.Job
 	if err := json.Unmarshal(manifest, &job); err != nil {
+		return fmt.Errorf("reading the Job of a verification: %w", err)
+	}
+	passing, err := withLifetime(manifest)
+	if err != nil {
 		return fmt.Errorf("reading the Job of a verification: %w", err)
 	}
 	bound := grace
@@ -80,13 +80,22 @@ func (v *Verifier) Verify(ctx context.Context, manifest []byte) error {
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("no end within %s", bound))
 	defer cancel()
-	v.sweep.Do(func() { v.deleteLeftovers(bounded, job.Namespace) })
-	err := v.prove(bounded, &job, manifest)
-	if err != nil {
+	if err := v.prove(bounded, &job, passing); err != nil {
 		v.delete(ctx, &job)
 		return fmt.Errorf("node %s: %w", job.Spec.Template.Spec.NodeName, err)
 	}
 	return nil
+}
+
+func withLifetime(manifest []byte) ([]byte, error) {
+	var object map[string]any
+	if err := json.Unmarshal(manifest, &object); err != nil {
+		return nil, err
+	}
+	if err := unstructured.SetNestedField(object, int64(lifetime), "spec", "ttlSecondsAfterFinished"); err != nil {
+		return nil, err
+	}
+	return json.Marshal(object)
 }
 
 func (v *Verifier) prove(ctx context.Context, job *batchv1.Job, manifest []byte) error {
@@ -131,27 +140,12 @@ func (v *Verifier) patch(ctx context.Context, job *batchv1.Job, kind types.Patch
 	}
 }
 
-// delete takes a Job away with its pod, also after ctx has ended. One that stays goes with a later verification.
+// delete takes a Job away with its pod, also after ctx has ended. One that stays ends at its deadline, and goes after its lifetime.
 func (v *Verifier) delete(ctx context.Context, job *batchv1.Job) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 	defer cancel()
 	background := metav1.DeletePropagationBackground
 	_ = v.jobs(v.api.Delete(), job.Namespace).Name(job.Name).Body(&metav1.DeleteOptions{PropagationPolicy: &background}).Do(ctx).Error()
-}
-
-// deleteLeftovers deletes what runs of the stack that were killed left in the namespace: a Job that proved nothing is in no state.
-// Nothing depends on it.
-func (v *Verifier) deleteLeftovers(ctx context.Context, namespace string) {
-	var found batchv1.JobList
-	if err := v.jobs(v.api.Get(), namespace).Do(ctx).Into(&found); err != nil {
-		return
-	}
-	for i := range found.Items {
-		notes := found.Items[i].Annotations
-		if _, proved := notes[PulledAnnotation]; !proved && strings.HasPrefix(notes[OwnerAnnotation], v.options.Stack+"/") {
-			v.delete(ctx, &found.Items[i])
-		}
-	}
 }
 
 // jobs has a request go to the Jobs of a namespace, which are not in the core group.

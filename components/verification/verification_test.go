@@ -6,9 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"berth/internal/kubeapi"
@@ -124,25 +122,6 @@ func TestWithoutEventsThePodsStatusTells(t *testing.T) {
 	}}})
 	require.NoError(t, s.verifier(new([]string)).Verify(t.Context(), []byte(manifest)))
 	assert.Regexp(t, "^"+applied+", pulled [0-9]+(ms|s)$", s.asked(), "how long all of it took")
-}
-
-// A Job that is in no state is what a killed run left, where it has proved nothing.
-func TestLeftoversOfTheStackAreDeleted(t *testing.T) {
-	t.Parallel()
-	job := func(name string, notes map[string]string) batchv1.Job {
-		return batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", Annotations: notes}}
-	}
-	s := newServer(t, &server{
-		pods: [][]watch.Event{{pod(watch.Added, container("verify-0", ended(0)), container("verify-1", ended(0)))}},
-		jobs: []batchv1.Job{
-			job("left", map[string]string{OwnerAnnotation: "dev/worker2"}),
-			job("proved", map[string]string{OwnerAnnotation: "dev/worker2", PulledAnnotation: "12ms"}),
-			job("of-another-stack", map[string]string{OwnerAnnotation: "development/worker2"}),
-			job("of-somebody-else", nil),
-		},
-	})
-	require.NoError(t, s.verifier(new([]string)).Verify(t.Context(), []byte(manifest)))
-	assert.Regexp(t, "^delete left Background, "+applied+", pulled ", s.asked())
 }
 
 func TestAnInterruptedVerificationLeavesNoJob(t *testing.T) {
