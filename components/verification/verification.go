@@ -70,7 +70,7 @@ func (v *Verifier) Verify(ctx context.Context, manifest []byte) error {
 	if err := json.Unmarshal(manifest, &job); err != nil {
 		return fmt.Errorf("reading the Job of a verification: %w", err)
 	}
-	passing, err := withLifetime(manifest)
+	shortLived, err := withLifetime(manifest)
 	if err != nil {
 		return fmt.Errorf("reading the Job of a verification: %w", err)
 	}
@@ -80,13 +80,14 @@ func (v *Verifier) Verify(ctx context.Context, manifest []byte) error {
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("no end within %s", bound))
 	defer cancel()
-	if err := v.prove(bounded, &job, passing); err != nil {
+	if err := v.prove(bounded, &job, shortLived); err != nil {
 		v.delete(ctx, &job)
 		return fmt.Errorf("node %s: %w", job.Spec.Template.Spec.NodeName, err)
 	}
 	return nil
 }
 
+// withLifetime leaves all else of the Job as it is written, which the types of this Go module may not know.
 func withLifetime(manifest []byte) ([]byte, error) {
 	var object map[string]any
 	if err := json.Unmarshal(manifest, &object); err != nil {
