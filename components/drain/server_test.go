@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +16,8 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"berth/internal/kubetest"
 )
 
 // server is as much of an API server as a drain asks: Nodes that are patched, Pods that are listed and evicted.
@@ -42,40 +43,20 @@ func newServer(t *testing.T, pods ...corev1.Pod) *server {
 	s.node = corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker1", UID: "uid-worker1", ResourceVersion: "1"}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/nodes", func(w http.ResponseWriter, _ *http.Request) {
-		s.answer(w, corev1.NodeList{Items: []corev1.Node{s.node}})
+		kubetest.Answer(s.t, w, corev1.NodeList{Items: []corev1.Node{s.node}})
 	})
-	mux.HandleFunc("GET /api/v1/nodes/worker1", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, s.node) })
+	mux.HandleFunc("GET /api/v1/nodes/worker1", func(w http.ResponseWriter, _ *http.Request) { kubetest.Answer(s.t, w, s.node) })
 	mux.HandleFunc("PATCH /api/v1/nodes/worker1", s.patch)
 	mux.HandleFunc("GET /api/v1/pods", func(w http.ResponseWriter, r *http.Request) {
 		assert.Equal(t, "spec.nodeName=worker1", r.URL.Query().Get("fieldSelector"))
-		s.answer(w, corev1.PodList{Items: s.pods})
+		kubetest.Answer(s.t, w, corev1.PodList{Items: s.pods})
 	})
 	mux.HandleFunc("POST /api/v1/namespaces/{namespace}/pods/{name}/eviction", s.evict)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, r.Method+" "+r.URL.Path+" is not there")
+		kubetest.Refuse(s.t, w, http.StatusNotFound, metav1.StatusReasonNotFound, r.Method+" "+r.URL.Path+" is not there")
 	})
-	served := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		mux.ServeHTTP(w, r)
-	}))
-	t.Cleanup(served.Close)
-	s.url = served.URL
+	s.url = kubetest.Serve(t, &s.mu, mux)
 	return s
-}
-
-func (s *server) answer(w http.ResponseWriter, object any) {
-	w.Header().Set("Content-Type", "application/json")
-	assert.NoError(s.t, json.NewEncoder(w).Encode(object))
-}
-
-func (s *server) refuse(w http.ResponseWriter, code int, why metav1.StatusReason, message string, causes ...metav1.StatusCause) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	assert.NoError(s.t, json.NewEncoder(w).Encode(metav1.Status{
-		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: why,
-		Message: message, Details: &metav1.StatusDetails{Causes: causes},
-	}))
 }
 
 func (s *server) patch(w http.ResponseWriter, r *http.Request) {
@@ -96,7 +77,7 @@ func (s *server) patch(w http.ResponseWriter, r *http.Request) {
 		s.node.ResourceVersion += "0"
 	}
 	if change.Metadata.ResourceVersion != s.node.ResourceVersion || change.Metadata.UID != s.node.UID {
-		s.refuse(w, http.StatusConflict, metav1.StatusReasonConflict, "the object has been modified")
+		kubetest.Refuse(s.t, w, http.StatusConflict, metav1.StatusReasonConflict, "the object has been modified")
 		return
 	}
 	s.patches++
@@ -109,7 +90,7 @@ func (s *server) patch(w http.ResponseWriter, r *http.Request) {
 		}
 		metav1.SetMetaDataAnnotation(&s.node.ObjectMeta, key, *value)
 	}
-	s.answer(w, s.node)
+	kubetest.Answer(s.t, w, s.node)
 }
 
 func (s *server) evict(w http.ResponseWriter, r *http.Request) {
@@ -117,11 +98,11 @@ func (s *server) evict(w http.ResponseWriter, r *http.Request) {
 	assert.NoError(s.t, json.NewDecoder(r.Body).Decode(&eviction))
 	i := slices.IndexFunc(s.pods, func(p corev1.Pod) bool { return name(&p) == r.PathValue("namespace")+"/"+r.PathValue("name") })
 	if i < 0 {
-		s.refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "no such pod")
+		kubetest.Refuse(s.t, w, http.StatusNotFound, metav1.StatusReasonNotFound, "no such pod")
 		return
 	}
 	if why := s.refused(name(&s.pods[i])); why != "" {
-		s.refuse(w, http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests,
+		kubetest.Refuse(s.t, w, http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests,
 			"Cannot evict pod as it would violate the pod's disruption budget.", metav1.StatusCause{Message: why})
 		return
 	}
@@ -133,7 +114,7 @@ func (s *server) evict(w http.ResponseWriter, r *http.Request) {
 		s.pods = slices.Delete(s.pods, i, i+1)
 	}
 	w.WriteHeader(http.StatusCreated)
-	s.answer(w, metav1.Status{Status: metav1.StatusSuccess})
+	kubetest.Answer(s.t, w, metav1.Status{Status: metav1.StatusSuccess})
 }
 
 // cordoned says whether the node is, and by whom.
@@ -148,10 +129,7 @@ func (s *server) drainer(options Options) *Drainer {
 	if options.Timeout == 0 {
 		options.Timeout = time.Minute
 	}
-	kubeconfig := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"other",
-"contexts":[{"name":"other","context":{"cluster":"no","user":"u"}},{"name":"test","context":{"cluster":"c","user":"u"}}],
-"clusters":[{"name":"c","cluster":{"server":%q}},{"name":"no","cluster":{"server":"http://127.0.0.1:1"}}],"users":[{"name":"u","user":{}}]}`, s.url)
-	d, err := New(Cluster{Kubeconfig: kubeconfig, Context: "test"}, options)
+	d, err := New(Cluster{Kubeconfig: kubetest.Kubeconfig(s.url), Context: "test"}, options)
 	require.NoError(s.t, err)
 	d.run, d.pause = "RUN", time.Millisecond
 	return d

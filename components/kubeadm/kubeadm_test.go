@@ -3,7 +3,6 @@ package kubeadm
 import (
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"berth/internal/kubeapi"
+	"berth/internal/kubetest"
 )
 
 // bare is what kubeadm 1.34 writes where nobody has given the API server arguments.
@@ -228,32 +228,19 @@ func newServer(t *testing.T, text string) *server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET"+path, func(w http.ResponseWriter, _ *http.Request) {
 		if s.gone {
-			s.refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound)
+			kubetest.Refuse(s.t, w, http.StatusNotFound, metav1.StatusReasonNotFound, "NotFound")
 			return
 		}
-		s.answer(w, s.object)
+		kubetest.Answer(s.t, w, s.object)
 	})
 	mux.HandleFunc("PATCH"+path, s.patch)
-	served := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		mux.ServeHTTP(w, r)
-	}))
-	t.Cleanup(served.Close)
-	s.url = served.URL
+	s.url = kubetest.Serve(t, &s.mu, mux)
 	return s
 }
 
 func (s *server) config(stack string) *Config {
 	s.t.Helper()
-	config, err := New(kubeapi.Cluster{Kubeconfig: `
-apiVersion: v1
-kind: Config
-clusters: [{name: c, cluster: {server: "` + s.url + `"}}]
-contexts: [{name: c, context: {cluster: c, user: u}}]
-users: [{name: u, user: {}}]
-current-context: c
-`}, stack)
+	config, err := New(kubeapi.Cluster{Kubeconfig: kubetest.Kubeconfig(s.url), Context: "test"}, stack)
 	require.NoError(s.t, err)
 	return config
 }
@@ -291,7 +278,7 @@ func (s *server) patch(w http.ResponseWriter, r *http.Request) {
 		s.bump()
 	}
 	if p.Metadata.ResourceVersion != s.object.ResourceVersion {
-		s.refuse(w, http.StatusConflict, metav1.StatusReasonConflict)
+		kubetest.Refuse(s.t, w, http.StatusConflict, metav1.StatusReasonConflict, "Conflict")
 		return
 	}
 	s.patches++
@@ -309,18 +296,5 @@ func (s *server) patch(w http.ResponseWriter, r *http.Request) {
 		s.object.Data[name] = text
 	}
 	s.bump()
-	s.answer(w, s.object)
-}
-
-func (s *server) answer(w http.ResponseWriter, object any) {
-	w.Header().Set("Content-Type", "application/json")
-	assert.NoError(s.t, json.NewEncoder(w).Encode(object))
-}
-
-func (s *server) refuse(w http.ResponseWriter, code int, why metav1.StatusReason) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	assert.NoError(s.t, json.NewEncoder(w).Encode(metav1.Status{
-		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: why,
-	}))
+	kubetest.Answer(s.t, w, s.object)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"berth/internal/kubeapi"
+	"berth/internal/kubetest"
 )
 
 // manifest is a Job as Pulumi has it.
@@ -55,7 +55,7 @@ func newServer(t *testing.T, s *server) *server {
 		var options metav1.DeleteOptions
 		assert.NoError(s.t, json.NewDecoder(r.Body).Decode(&options))
 		s.calls = append(s.calls, fmt.Sprintf("delete %s %s", r.PathValue("name"), *options.PropagationPolicy))
-		s.answer(w, metav1.Status{Status: metav1.StatusSuccess})
+		kubetest.Answer(s.t, w, metav1.Status{Status: metav1.StatusSuccess})
 	})
 	mux.HandleFunc("GET /api/v1/namespaces/default/pods", func(w http.ResponseWriter, r *http.Request) {
 		assert.Equal(t, "job-name=node-worker1-verify-1a2b", r.URL.Query().Get("labelSelector"))
@@ -63,40 +63,20 @@ func newServer(t *testing.T, s *server) *server {
 	})
 	mux.HandleFunc("GET /api/v1/namespaces/default/events", func(w http.ResponseWriter, r *http.Request) {
 		if s.eventsForbidden {
-			s.refuse(w, http.StatusForbidden, metav1.StatusReasonForbidden)
+			kubetest.Refuse(s.t, w, http.StatusForbidden, metav1.StatusReasonForbidden, "Forbidden")
 			return
 		}
 		assert.Equal(t, "involvedObject.uid="+string(uid), r.URL.Query().Get("fieldSelector"))
 		s.send(w, r, &s.events)
 	})
-	served := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		mux.ServeHTTP(w, r)
-	}))
-	t.Cleanup(served.Close)
-	t.Cleanup(served.CloseClientConnections)
-	s.url = served.URL
+	s.url = kubetest.Serve(t, &s.mu, mux)
 	return s
-}
-
-func (s *server) answer(w http.ResponseWriter, object any) {
-	w.Header().Set("Content-Type", "application/json")
-	assert.NoError(s.t, json.NewEncoder(w).Encode(object))
-}
-
-func (s *server) refuse(w http.ResponseWriter, code int, why metav1.StatusReason) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	assert.NoError(s.t, json.NewEncoder(w).Encode(metav1.Status{
-		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: why, Message: string(why),
-	}))
 }
 
 func (s *server) patch(w http.ResponseWriter, r *http.Request) {
 	if s.unanswered > 0 {
 		s.unanswered--
-		s.refuse(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)
+		kubetest.Refuse(s.t, w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "ServiceUnavailable")
 		return
 	}
 	var change struct {
@@ -117,7 +97,7 @@ func (s *server) patch(w http.ResponseWriter, r *http.Request) {
 	default:
 		assert.Fail(s.t, "a patch of another kind")
 	}
-	s.answer(w, batchv1.Job{TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"}})
+	kubetest.Answer(s.t, w, batchv1.Job{TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"}})
 }
 
 // send answers one watch with the next of what there is.
@@ -145,9 +125,7 @@ func (s *server) send(w http.ResponseWriter, r *http.Request, from *[][]watch.Ev
 
 func (s *server) verifier(told *[]string) *Verifier {
 	s.t.Helper()
-	kubeconfig := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"test","contexts":[{"name":"test","context":{"cluster":"c","user":"u"}}],
-"clusters":[{"name":"c","cluster":{"server":%q}}],"users":[{"name":"u","user":{}}]}`, s.url)
-	v, err := New(kubeapi.Cluster{Kubeconfig: kubeconfig}, Options{Tell: func(node, text string) {
+	v, err := New(kubeapi.Cluster{Kubeconfig: kubetest.Kubeconfig(s.url), Context: "test"}, Options{Tell: func(node, text string) {
 		*told = append(*told, node+": "+text)
 	}})
 	require.NoError(s.t, err)
