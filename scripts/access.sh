@@ -224,8 +224,7 @@ apply() {
 	entries_drop
 	unpatch
 	rm -f "$STATE"/switch*
-	mf_set roots "$ROOTS"
-	mf_set access "$MODE"
+	mf_set roots "$ROOTS" access "$MODE"
 	COUNT=$(mf_get restarts)
 	echo "containerd=$(stock_version) access=$MODE restarts=${COUNT:-0}"
 }

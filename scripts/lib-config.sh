@@ -123,5 +123,5 @@ config_undo() {
 	case $(mf_get config-made)$(cat "$ROOT$EDITED" 2>/dev/null || :) in
 	"1version = "[0-9]) drop "$EDITED" ;;
 	esac
-	for KEY in config config-made config-bare; do mf_drop "$KEY"; done
+	mf_write "config config-made config-bare"
 }

@@ -26,8 +26,6 @@ die() {
 have() { command -v "$1" >/dev/null 2>&1; }
 # sum FILE: its SHA-256. Not every sha256sum uses the processor's own instructions for it: openssl is six times as fast then.
 sum() { { openssl dgst -sha256 -r "$1" || sha256sum "$1"; } 2>/dev/null | { read -r HASH _ || :; [ -z "$HASH" ] || echo "$HASH"; }; }
-# x509 ARG...: of a certificate. On its own openssl would read the whole trust store before, which takes five times as long.
-x509() { SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/dev/null openssl x509 -noout "$@"; }
 label() { ! have restorecon || restorecon "$1" 2>/dev/null || :; }
 
 # flush FILE: writes it out to the disk. Without "sync FILE" all is written.

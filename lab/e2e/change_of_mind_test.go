@@ -39,6 +39,8 @@ func (s *suite) aliases(t *testing.T) {
 	daemons := s.containerds(t)
 	s.pulumi.set(t, "berth:registry.aliases[0]", aliasHost, false)
 	s.pulumi.must(t, "up", "--yes", "--skip-preview", "--diff")
+	// An up ends with the pull, and the pods some seconds later.
+	s.kube.must(t, "", "wait", "--for=condition=complete", "jobs", "--all-namespaces", "-l", "app=berth-verify", "--timeout=60s")
 	proved := s.kube.must(t, "", "get", "pods", "--all-namespaces", "-l", "app=berth-verify", "-o",
 		`jsonpath={range .items[*]}{.spec.nodeName}={.status.phase}={.spec.containers[*].image}{"\n"}{end}`)
 	for _, n := range s.cluster.Nodes {
