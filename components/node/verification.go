@@ -14,7 +14,7 @@ import (
 	"berth/components/verification"
 )
 
-// pullDeadline bounds the pull that proves a node, in seconds. The kubelet has tried four times then.
+// pullDeadline bounds the pull that proves a node, in seconds: the Job ends there.
 const pullDeadline = 90
 
 // pullSecretVolume holds the credentials of the pull.
