@@ -98,7 +98,6 @@ rollback() {
 	[ -z "$CUT" ] || (config_add "$CUT") || :
 	restart || :
 	healthy any "" || die "CONTAINERD IS NOT HEALTHY ON THIS NODE: $PROBLEM"
-	facts
 	die "$(exe) runs again"
 }
 
@@ -178,7 +177,7 @@ plan() {
 
 # begin VERB: all that comes before a change.
 begin() {
-	claim "containerd $1"
+	claim "containerd $1" :
 	facts
 	stock || die "$(unit_problems)"
 	CA=$(mf_get ca)

@@ -32,10 +32,12 @@ check_system() {
 
 # room DIR MEGABYTES
 room() {
-	FREE=$(df -Pk "$ROOT$1" 2>/dev/null | awk 'END { print int($4 / 1024) }')
-	[ "${FREE:-0}" -ge "$2" ] || bad "$1 has ${FREE:-0} MB left: $2 MB are needed"
+	# shellcheck disable=SC2046 # four numbers: blocks and their size, inodes in all and free
+	set -- "$1" "$2" $(stat -fc '%a %S %c %d' "$ROOT$1" 2>/dev/null || echo 0 0 0 0)
+	FREE=$(($3 * $4 / 1048576))
+	[ "$FREE" -ge "$2" ] || bad "$1 has $FREE MB left: $2 MB are needed"
 	# Some filesystems count no inodes.
-	df -Pi "$ROOT$1" 2>/dev/null | awk 'END { exit $2 > 0 && $4 < 200 }' || bad "$1 has fewer than 200 inodes left"
+	[ "$5" = 0 ] || [ "$6" -ge 200 ] || bad "$1 has fewer than 200 inodes left"
 	case $1,$(findmnt -nro OPTIONS -T "$ROOT$1" 2>/dev/null), in *,ro,* | /usr*,noexec,*) bad "$1 is mounted read-only or noexec" ;; esac
 }
 
@@ -59,13 +61,14 @@ check_owner() {
 
 check_containerd() {
 	facts
+	stock || :
 	WRONG=$(unit_problems)
 	[ -z "$WRONG" ] || bad "$WRONG"
 	[ "$(fact LoadState)" = loaded ] || return 0
 	WRONG=$(unhealthy any "")
 	[ -z "$WRONG" ] || bad "containerd is not healthy ($(oneline "$WRONG")): repair it first"
 	check_kubelet
-	! stock || check_version
+	[ -z "$STOCK" ] || check_version
 }
 
 # check_kubelet: the kubelet must use the containerd that is patched.

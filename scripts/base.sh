@@ -52,7 +52,7 @@ check_hosts() {
 		{ sub(/#.*/, "") }
 		!on { for (i = 2; i <= NF; i++) if (index(tolower(names), " " tolower($i) " ")) print }' "$FILE")
 	[ -z "$OTHER" ] || bad "/etc/hosts names the registry already ($OTHER): remove that line, $OFF"
-	! grep -qsE '^ *manage_etc_hosts: *.?([Tt]rue|template|localhost)' "$ROOT/etc/cloud/cloud.cfg" "$ROOT"/etc/cloud/cloud.cfg.d/*.cfg ||
+	[ ! -d "$ROOT/etc/cloud" ] || ! grep -qsE '^ *manage_etc_hosts: *.?([Tt]rue|template|localhost)' "$ROOT/etc/cloud/cloud.cfg" "$ROOT"/etc/cloud/cloud.cfg.d/*.cfg ||
 		bad "cloud-init writes /etc/hosts anew at boot: set manage_etc_hosts to false, $OFF"
 	for HOST in $NAMES; do
 		KNOWN=$(timeout 5 getent -s dns ahosts "$HOST" 2>/dev/null | cut -d' ' -f1 | sort -u | grep -vxF "$HOSTS_IP" || :)
@@ -64,19 +64,23 @@ check_hosts() {
 check_config() {
 	CONFIG=$(sed 's/^[[:space:]]*#.*//' "$ROOT/etc/containerd/config.toml" 2>/dev/null || :)
 	has() { printf '%s\n' "$CONFIG" | grep -qE "$1"; }
-	! has '^[[:space:]]*snapshotter *= *"btrfs"' || bad "snapshotter btrfs is not in a static containerd: use overlayfs"
+	case $CONFIG in *btrfs*) ! has '^[[:space:]]*snapshotter *= *"btrfs"' || bad "snapshotter btrfs is not in a static containerd: use overlayfs" ;; esac
 	ANY=$(echo "$NAMES" | tr ' ' '|')
-	CERTS=$(printf '%s\n' "$CONFIG" | sed -n 's/^[[:space:]]*config_path *= *["'\'']\([^"'\'']*\).*/\1/p')
-	if has 'registry\.mirrors'; then
+	CERTS=
+	case $CONFIG in *config_path*) CERTS=$(printf '%s\n' "$CONFIG" | sed -n 's/^[[:space:]]*config_path *= *["'\'']\([^"'\'']*\).*/\1/p') ;; esac
+	case $CONFIG in
+	*registry.mirrors*)
 		[ -z "$CERTS" ] || bad "config.toml has both config_path and registry.mirrors: keep one"
 		! has "registry\.mirrors\.[\"']?($ANY)[\"'\]]" || bad "config.toml sends $NAMES elsewhere by registry.mirrors: remove that table"
-	fi
+		;;
+	esac
 	# Mode mirror sends the registry's names to another port. The last two folders are what containerd takes from 2.2 on where
 	# nothing is configured.
 	for DIR in $(echo "$CERTS" | tr ':' ' ') /etc/containerd/certs.d /etc/docker/certs.d; do
 		for HOST in $NAMES _default; do
 			TOML=$DIR/$HOST/hosts.toml
-			TO=$(sed -n -e 's/^[[:space:]]*server *= *//p' -e 's/^[[:space:]]*\[host\.\(.*\)\].*/\1/p' "$ROOT$TOML" 2>/dev/null |
+			[ -f "$ROOT$TOML" ] || continue
+			TO=$(sed -n -e 's/^[[:space:]]*server *= *//p' -e 's/^[[:space:]]*\[host\.\(.*\)\].*/\1/p' "$ROOT$TOML" |
 				tr -d "\"'" | grep -vixE "(https://)?($ANY)(:[0-9]+)?/?" || :)
 			[ -z "$TO" ] || bad "$TOML sends pulls to $(oneline "$TO"): remove that entry"
 		done
@@ -179,7 +183,11 @@ trust_os() {
 	extend_store || update_store
 	# The update may also have made links for others' certificates.
 	{ printf '%s\n' "$WERE"; echo; ls "$ROOT/etc/ssl/certs" 2>/dev/null || :; } | awk '$0 == "" { new = 1; next } !new { old[$0] = 1; next } !($0 in old)' |
-		while read -r LINK; do [ ! -L "$ROOT/etc/ssl/certs/$LINK" ] || mf_add calink "$LINK"; done
+		{
+			set --
+			while read -r LINK; do [ ! -L "$ROOT/etc/ssl/certs/$LINK" ] || set -- "$@" calink "$LINK"; done
+			mf_add "$@"
+		}
 	trusted "$ROOT$CA_FILE" || die "$UPDATE did not take $CA_FILE into $BUNDLE"
 	did ca "trusted the CA in $CA_FILE"
 }
@@ -219,12 +227,14 @@ hosts_apply() {
 }
 
 apply() {
-	claim "base apply" check
-	mf_set identity "$IDENTITY"
+	claim "base apply" check identity "$IDENTITY"
 	# Images lie on the node by each name that was ever in use: none is forgotten before remove.
-	for HOST in $NAMES; do mf_add registry "$HOST"; done
-	# The way out without Pulumi, as the preflight has laid it out. Where it is missing, verify says so.
-	[ ! -f "$ROOT/run/berth-remove" ] || our_file /usr/local/sbin/berth-remove 700 <"$ROOT/run/berth-remove"
+	set -- file "$REMOVER"
+	[ "$MODE" != patch ] || set -- "$@" file "$PORTS"
+	for HOST in $NAMES; do set -- "$@" registry "$HOST"; done
+	mf_add "$@"
+	# As the preflight has laid it out. Where it is missing, verify says so.
+	[ ! -f "$ROOT/run/berth-remove" ] || our_file "$REMOVER" 700 <"$ROOT/run/berth-remove"
 	if [ "$TRUST" = os ]; then
 		trust_os
 		rm -rf "$ROOT$SCOPED"

@@ -43,14 +43,14 @@ fetch_ctr() {
 }
 
 fetch() {
-	[ ! -f "$STAGED" ] || [ "sha256:$(sum "$STAGED")" != "$DIGEST" ] || return 0
+	[ ! -f "$STAGED" ] || [ "sha256:$(sums "$STAGED")" != "$DIGEST" ] || return 0
 	trap 'rm -rf "$STATE/fetch"' EXIT
 	trap 'exit 1' HUP INT TERM
 	rm -rf "$STATE/fetch"
 	mkdir "$STATE/fetch"
 	say "fetching containerd $VERSION from $REGISTRY_HOST:$NODE_PORT at $NODE_IP"
 	if have curl; then fetch_curl; else fetch_ctr; fi || die "fetching $DIGEST from $REGISTRY_HOST:$NODE_PORT at $NODE_IP failed"
-	[ "sha256:$(sum "$STATE/fetch/blob")" = "$DIGEST" ] || die "what the registry sent is not $DIGEST"
+	[ "sha256:$(sums "$STATE/fetch/blob")" = "$DIGEST" ] || die "what the registry sent is not $DIGEST"
 	mv -f "$STATE/fetch/blob" "$STAGED"
 	rm -rf "$STATE/fetch"
 }
@@ -60,8 +60,8 @@ unpack() {
 	rm -rf "$STATE/unpacked"
 	mkdir "$STATE/unpacked"
 	tar -xzof "$STAGED" -C "$STATE/unpacked" bin/containerd bin/ctr || die "the artifact is broken, or the disk is full"
-	SUMS="$(sum "$STATE/unpacked/bin/containerd") $(sum "$STATE/unpacked/bin/ctr")"
-	mf_add file "$BIN.new" "$BIN" "$CTR.new" "$CTR"
+	SUMS=$(sums "$STATE/unpacked/bin/containerd" "$STATE/unpacked/bin/ctr")
+	mf_add file "$BIN.new" file "$BIN" file "$CTR.new" file "$CTR" file "$DROPIN"
 	place containerd "$BIN"
 	place ctr "$CTR"
 	rm -rf "$STATE/unpacked"
@@ -87,7 +87,7 @@ prepare() {
 	mv -f "$ROOT$CTR.new" "$ROOT$CTR"
 	if [ ! -e "$ROOT$BIN" ]; then
 		mv "$ROOT$BIN.new" "$ROOT$BIN"
-	elif [ "$(sum "$ROOT$BIN")" = "${SUMS% *}" ]; then
+	elif [ "$(sums "$ROOT$BIN")" = "${SUMS% *}" ]; then
 		rm -f "$ROOT$BIN.new"
 	else
 		NEXT=$BIN.new
@@ -132,7 +132,6 @@ rollback() {
 		restart || :
 		healthy stock "" || die "CONTAINERD IS NOT HEALTHY ON THIS NODE: $PROBLEM"
 	}
-	facts
 	die "$(exe) runs again"
 }
 
@@ -165,13 +164,15 @@ switch() {
 		PROBLEM="systemctl restart failed"
 		exit 1
 	}
+	KNEW=$FACTS
 	healthy "$NEXT" "$PLUGINS" || exit 1
-	# In a subshell: the drop-in is made from the facts before the trial.
-	SEEN=$(facts && fact ExecStart | sed -n 's/.*argv\[\]=[^ ]*\(.*\) ; ignore_errors=.*/\1/p')
+	SEEN=$(fact ExecStart | sed -n 's/.*argv\[\]=[^ ]*\(.*\) ; ignore_errors=.*/\1/p')
 	[ "$(text "$SEEN")" = "$(text "$ARGS")" ] || {
 		PROBLEM="its arguments are '$SEEN' in place of '$ARGS'"
 		exit 1
 	}
+	# The drop-in is made from what was there before the trial.
+	FACTS=$KNEW
 	PROBLEM="$DROPIN cannot be written"
 	[ "$NEXT" = "$BIN" ] || mv -f "$ROOT$NEXT" "$ROOT$BIN"
 	# After a loss of power the drop-in may be on the disk and the binary not.
@@ -199,26 +200,32 @@ killed() {
 # tidy: records what is installed, links ctr where the name is free, and drops what older builds left, but for the one before:
 # the way back to it needs no registry.
 tidy() {
+	BEFORE=$(mf_get before)
+	set -- inodes "$(inodes)" version "$VERSION"
 	[ -z "$FRESH" ] || {
 		WAS=$(mf_get artifact)
-		[ "${WAS:-$DIGEST}" = "$DIGEST" ] || mf_set before "$(mf_get version) $WAS"
+		[ "${WAS:-$DIGEST}" = "$DIGEST" ] || {
+			BEFORE="$(mf_get version) $WAS"
+			set -- "$@" before "$BEFORE"
+		}
 		flush "$ROOT$CTR"
-		mf_set artifact "$DIGEST" sums "$SUMS"
+		set -- "$@" artifact "$DIGEST" sums "$SUMS"
 	}
-	mf_set inodes "$(inodes)"
 	case $(readlink "$ROOT$LINK" || :) in
 	"$CTR") mf_set link "$LINK $CTR" ;;
 	/usr/local/bin/ctr-berth-*) link_ctr ;;
 	*) [ -e "$ROOT$LINK" ] || [ -L "$ROOT$LINK" ] || link_ctr ;;
 	esac
-	BEFORE=$(mf_get before)
 	mf_get file | grep -e '-berth-[0-9]' | while read -r FILE; do
 		case $FILE in *-berth-"$VERSION" | *-berth-"${BEFORE% *}") ;; *) rm -f "$ROOT$FILE" ;; esac
 	done
-	for FILE in "$STATE"/artifact-* "$STATE"/switch* "$STATE/fetch" "$STATE/unpacked"; do
-		case $FILE in "$STAGED" | *-"${BEFORE#*:}".tar.gz) ;; *) rm -rf "$FILE" ;; esac
+	OLD=
+	for FILE in "$STATE"/artifact-*; do
+		case $FILE in "$STAGED" | *-"${BEFORE#*:}".tar.gz) ;; *) OLD="$OLD $FILE" ;; esac
 	done
-	mf_set version "$VERSION"
+	# shellcheck disable=SC2086 # one word per file
+	rm -rf "$STATE"/switch* "$STATE/fetch" "$STATE/unpacked" $OLD
+	mf_set "$@"
 }
 link_ctr() {
 	mf_set link "$LINK $CTR"
@@ -227,11 +234,11 @@ link_ctr() {
 
 # begin VERB: all that comes before the switch. Nothing that runs is changed.
 begin() {
-	claim "containerd $1"
+	claim "containerd $1" :
 	facts
+	stock || :
 	WRONG=$(unit_problems)
 	[ -z "$WRONG" ] || die "containerd cannot be switched on this node: $WRONG"
-	stock
 	CA=$ROOT$(mf_get ca)
 	[ "$TRUST" = os ] || CA=$ROOT$SCOPED/berth.crt
 	[ "$(sum "$CA")" = "$CA_SHA256" ] || die "the CA on this node is not the one to be used: apply base first"

@@ -5,7 +5,7 @@ names() { timeout 30 ctr -n k8s.io images ls -q; }
 present() { names | grep -qxF "$IMAGE"; }
 
 apply() {
-	claim "import-image apply"
+	claim "import-image apply" :
 	[ "$(mf_get imported)" != "$SHA256 $ARCHIVE" ] || ! present || {
 		echo "image=$IMAGE"
 		return

@@ -1,11 +1,13 @@
 # shellcheck shell=sh
 # Common to the scripts that install something.
 
-# mf_add KEY VALUE...: adds those that are not there yet.
+# mf_add KEY VALUE [KEY VALUE]...: adds those that are not there yet, all of them in one write.
 mf_add() {
-	OF=$1 MORE=''
-	shift
-	for VALUE; do mf_has "$OF" "$VALUE" || MORE="$MORE${MORE:+$NL}$OF $VALUE"; done
+	MORE=''
+	while [ $# != 0 ]; do
+		mf_has "$1" "$2" || MORE="$MORE${MORE:+$NL}$1 $2"
+		shift 2
+	done
 	[ -z "$MORE" ] || mf_write "" "$MORE"
 }
 
@@ -24,27 +26,36 @@ our_file() {
 	put "$ROOT$1" "$2"
 }
 
-# removed: the mark of the last remove, "SECONDS 0 PID"; a remove by hand leaves SECONDS out. It lies under
+# removed: sets MARK to that of the last remove, "SECONDS 0 PID"; a remove by hand leaves SECONDS out. It lies under
 # /run: a reboot ends marks and orphans alike.
-removed() { cat "$REMOVED" 2>/dev/null || :; }
+removed() {
+	MARK=
+	[ ! -f "$REMOVED" ] || IFS='' read -r MARK <"$REMOVED" || :
+}
 
-# claim WHAT [CHECK]: lock and ownership for an apply, and in between what else must hold before anything is changed. After a killed pulumi an apply may wait behind a remove, or arrive after
-# it (dials are bounded: 300 s); neither may act, or the node would be changed with nobody left to clean it.
+# claim WHAT CHECK [KEY VALUE]...: lock and ownership for an apply, and in between what else must hold before anything is changed; then the
+# manifest gets these, too. After a killed pulumi an apply may wait behind a remove, or arrive after it (dials are bounded: 300 s); neither
+# may act, or the node would be changed with nobody left to clean it.
 claim() {
 	[ "$(id -u)" = 0 ] || [ -n "$ROOT" ] || die "not root on this node: use root or a user with passwordless sudo"
-	MARK=$(removed)
+	removed
+	FOUND=$MARK
 	lock 300 "$1"
-	[ "$MARK" = "$(removed)" ] || die "berth was removed from this node while this step waited: nothing is changed; run pulumi up again"
+	removed
+	[ "$MARK" = "$FOUND" ] || die "berth was removed from this node while this step waited: nothing is changed; run pulumi up again"
 	SINCE=${MARK%% *}
-	AGE=$(($(date +%s) - ${SINCE:-0}))
-	[ -z "$SINCE" ] || [ "$AGE" -lt 0 ] || [ "$AGE" -ge 300 ] ||
-		die "berth was removed from this node $AGE s ago: nothing is changed; run pulumi up again in $((300 - AGE)) s"
+	[ -z "$SINCE" ] || {
+		AGE=$(($(date +%s) - SINCE))
+		[ "$AGE" -lt 0 ] || [ "$AGE" -ge 300 ] ||
+			die "berth was removed from this node $AGE s ago: nothing is changed; run pulumi up again in $((300 - AGE)) s"
+	}
 	HOLDER=$(mf_get owner)
 	[ -z "$HOLDER" ] || [ "${HOLDER%/*}" = "${OWNER%/*}" ] ||
 		die "this node belongs to $HOLDER: destroy that stack, or run berth-remove on the node, before $OWNER takes it"
-	${2-:}
+	$2
+	shift 2
 	mkdir -p "$STATE"
 	chmod 700 "$STATE"
 	# Every apply is another one: a repair asked for after this count is asked for once.
-	mf_set owner "$OWNER" applies $(($(mf_get applies) + 1))
+	mf_set owner "$OWNER" applies $(($(mf_get applies) + 1)) "$@"
 }

@@ -1,6 +1,9 @@
 # shellcheck shell=sh
 # What base installs and where, for the script that installs it and the one that compares.
-# shellcheck disable=SC2034 # base.sh uses what store sets
+# shellcheck disable=SC2034 # base.sh uses what is set here
+
+# REMOVER is the way out without Pulumi.
+REMOVER=/usr/local/sbin/berth-remove
 
 # store: sets CA_FILE, BUNDLE and UPDATE for the family of this system.
 store() {

@@ -11,10 +11,20 @@ programs() {
 # shellcheck disable=SC2086 # on one line
 inodes() { FOUND=$(stat -c '%i %s %z' "$ROOT$BIN" "$ROOT$CTR" 2>/dev/null) && echo $FOUND; }
 
+# sums FILE...: their SHA-256, on one line. Not every sha256sum uses the processor's own instructions for it: for files of this size
+# openssl, although it takes longer to start, is six times as fast then.
+sums() {
+	{ openssl dgst -sha256 -r "$@" || sha256sum "$@"; } 2>/dev/null | {
+		HASHES=
+		while read -r HASH _; do HASHES="$HASHES${HASHES:+ }$HASH"; done
+		echo "$HASHES"
+	}
+}
+
 # intact: the programs are as they were installed. What nobody has written to since is not read: it has 60 MB.
 intact() {
 	NOW=$(inodes) || return 1
-	[ "$NOW" = "$(mf_get inodes)" ] || [ "$(sum "$ROOT$BIN") $(sum "$ROOT$CTR")" = "$(mf_get sums)" ]
+	[ "$NOW" = "$(mf_get inodes)" ] || [ "$(sums "$ROOT$BIN" "$ROOT$CTR")" = "$(mf_get sums)" ]
 }
 
 environment() { fact Environment | tr ' ' '\n' | sed -n "s/^\"*$1=//p" | tr -d '"'; }

@@ -2,7 +2,12 @@
 # The part of a step that restarts containerd runs as a transient unit (verb switch of the same script), so that a cut connection cannot
 # stop it half way. It gets no secret.
 
-quote() { printf "%s='%s'\n" "$1" "$(printf '%s' "$2" | sed "s/'/'\\\\''/g")"; }
+quote() {
+	case $2 in
+	*\'*) printf "%s='%s'\n" "$1" "$(printf '%s' "$2" | sed "s/'/'\\\\''/g")" ;;
+	*) printf "%s='%s'\n" "$1" "$2" ;;
+	esac
+}
 
 # in_unit NAME...: with these variables as they are now.
 in_unit() {

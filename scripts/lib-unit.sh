@@ -45,19 +45,20 @@ exec_start() {
 		END { if (n == 1) print command }'
 }
 
-# stock: sets STOCK (the packaged binary) and ARGS. Fails for a form that cannot be kept word for word.
+# stock: sets STOCK (the packaged binary) and ARGS from FACTS. Fails, with no STOCK, for a form that cannot be kept word for word.
 stock() {
 	ARGS=$(exec_start)
 	STOCK=${ARGS%%[ 	]*}
 	ARGS=${ARGS#"$STOCK"}
 	case $STOCK in
-	*[\"\'\\\$%]*) return 1 ;;
-	/*/containerd) ;;
-	*) return 1 ;;
+	*[\"\'\\\$%]*) ;;
+	/*/containerd) return 0 ;;
 	esac
+	STOCK=
+	return 1
 }
 
-# unit_problems: one line, with its remedy, per reason not to switch this unit.
+# unit_problems: one line, with its remedy, per reason not to switch the unit that facts and stock have seen.
 unit_problems() {
 	[ "$(fact LoadState)" = loaded ] || {
 		echo "there is no containerd.service: install containerd"
@@ -69,7 +70,7 @@ unit_problems() {
 	notify | notify-reload | simple | exec) ;;
 	*) echo "Type=$(fact Type) of containerd.service is not supported: use notify" ;;
 	esac
-	stock || echo "ExecStart of containerd.service is not one plain path with arguments: simplify it"
+	[ -n "$STOCK" ] || echo "ExecStart of containerd.service is not one plain path with arguments: simplify it"
 	COUPLED=$(printf '%s\n' "$FACTS" | sed -nE 's/^(RequiredBy|BoundBy|ConsistsOf)=(.+)/\2/p' | tr '\n' ' ')
 	[ -z "$COUPLED" ] ||
 		echo "a restart of containerd would restart $COUPLED: use Wants= there"
@@ -82,9 +83,8 @@ unit_problems() {
 	done
 }
 
-# unhealthy BINARY PLUGINS: prints what is wrong. BINARY: the path that must run; "stock" means none of ours, "any" any.
+# unhealthy BINARY PLUGINS: prints what is wrong by FACTS. BINARY: the path that must run; "stock" means none of ours, "any" any.
 unhealthy() {
-	facts
 	[ "$(fact ActiveState)" = active ] || {
 		echo "containerd.service is $(fact ActiveState)"
 		return
@@ -114,10 +114,11 @@ untry() {
 	[ ! -L "$ROOT$DROPIN" ] || rm -f "$ROOT$DROPIN" || :
 }
 
-# healthy BINARY PLUGINS: waits; sets PROBLEM when it gives up.
+# healthy BINARY PLUGINS: waits; sets PROBLEM when it gives up, and FACTS.
 healthy() {
 	UNTIL=$(($(date +%s) + 45))
 	while :; do
+		facts
 		PROBLEM=$(unhealthy "$1" "$2")
 		[ -n "$PROBLEM" ] || return 0
 		[ "$(date +%s)" -lt "$UNTIL" ] || return 1

@@ -24,8 +24,8 @@ die() {
 	exit 1
 }
 have() { command -v "$1" >/dev/null 2>&1; }
-# sum FILE: its SHA-256. Not every sha256sum uses the processor's own instructions for it: openssl is six times as fast then.
-sum() { { openssl dgst -sha256 -r "$1" || sha256sum "$1"; } 2>/dev/null | { read -r HASH _ || :; [ -z "$HASH" ] || echo "$HASH"; }; }
+# sum FILE: its SHA-256.
+sum() { sha256sum "$1" 2>/dev/null | { read -r HASH _ || :; [ -z "$HASH" ] || echo "$HASH"; }; }
 label() { ! have restorecon || restorecon "$1" 2>/dev/null || :; }
 
 # flush FILE: writes it out to the disk. Without "sync FILE" all is written.
@@ -35,7 +35,7 @@ flush() { sync "$1" 2>/dev/null || sync; }
 # on the disk before the content. Nothing is touched when content and mode are right already.
 put() {
 	cat >"$1.berth-tmp" && chmod "$2" "$1.berth-tmp" || return 1
-	if cmp -s "$1" "$1.berth-tmp" && [ -n "$(find "$1" -prune -perm "$2")" ]; then
+	if [ -e "$1" ] && cmp -s "$1" "$1.berth-tmp" && [ -n "$(find "$1" -prune -perm "$2")" ]; then
 		rm -f "$1.berth-tmp"
 	else
 		flush "$1.berth-tmp"

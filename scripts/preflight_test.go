@@ -73,13 +73,13 @@ func TestPreflight(t *testing.T) {
 		},
 		"inodes": {
 			func(n *node) {
-				n.stub("df", "echo Filesystem; case $1 in -Pi) echo x 1000 900 100 90% / ;; *) echo x 9999999 1 9999998 0% / ;; esac")
+				n.stub("stat", "echo 9999999 4096 1000 100")
 			}, nil,
 			[]string{"/usr/local has fewer than 200 inodes left", "/var/lib has fewer"},
 		},
 		"disk": {
 			func(n *node) {
-				n.stub("df", "echo Filesystem; case $1 in -Pi) echo x 0 0 0 - / ;; *) echo x 9999999 1 102400 0% / ;; esac")
+				n.stub("stat", "echo 25600 4096 0 0")
 			}, nil,
 			[]string{"/usr/local has 100 MB left: 200 MB are needed", "/var/lib has 100 MB"},
 		},

@@ -53,10 +53,10 @@ check_base() {
 		if [ -n "$(hosts_now)" ]; then echo "base the block in /etc/hosts is changed"; else echo "base the block in /etc/hosts is missing"; fi
 	fi
 	! mf_has file "$PORTS" || [ "$(cat "$ROOT$PORTS" 2>/dev/null)" = "$(mapping "$SERVED")" ] || off base "$PORTS" "port mapping $PORTS"
-	[ -e "$ROOT/usr/local/sbin/berth-remove" ] || if [ -e "$ROOT/run/berth-remove" ]; then
-		echo "base /usr/local/sbin/berth-remove is missing"
+	[ -e "$ROOT$REMOVER" ] || if [ -e "$ROOT/run/berth-remove" ]; then
+		echo "base $REMOVER is missing"
 	else
-		echo "note /usr/local/sbin/berth-remove is missing: the next change of the anchor brings it"
+		echo "note $REMOVER is missing: the next change of the anchor brings it"
 	fi
 }
 
@@ -65,8 +65,8 @@ check_binaries() {
 	programs
 	intact || {
 		SUMS=$(mf_get sums)
-		[ "$(sum "$ROOT$BIN")" = "${SUMS% *}" ] || off containerd "$BIN" "binary $BIN"
-		[ "$(sum "$ROOT$CTR")" = "${SUMS#* }" ] || off containerd "$CTR" "binary $CTR"
+		[ "$(sums "$ROOT$BIN")" = "${SUMS% *}" ] || off containerd "$BIN" "binary $BIN"
+		[ "$(sums "$ROOT$CTR")" = "${SUMS#* }" ] || off containerd "$CTR" "binary $CTR"
 	}
 	LINK=$(mf_get link)
 	LINK=${LINK% *}
@@ -87,8 +87,9 @@ check_unit() {
 	# The operator has been asked about these, and nothing else looks at the word.
 	# shellcheck disable=SC2034
 	ALLOW=gpu
+	stock || :
 	unit_problems | sed 's/^/note /'
-	stock || return 0
+	[ -n "$STOCK" ] || return 0
 	if [ "$(cat "$ROOT$DROPIN" 2>/dev/null)" != "$(dropin "$BIN")" ]; then
 		off containerd "$DROPIN" "drop-in ${DROPIN##*/}"
 	else

@@ -60,9 +60,9 @@ type Node struct {
 	pulumi.ResourceState
 
 	// Result is the line that the node reports: containerd's version, its digest and how often berth restarted it.
-	Result pulumi.StringOutput `pulumi:"result"`
+	Result pulumi.StringOutput
 	// Recap is a line for people: Result, what the base step made and changed last, and how long the pull took.
-	Recap pulumi.StringOutput `pulumi:"recap"`
+	Recap pulumi.StringOutput
 	// Verified is the Job that pulled by plain name, for the wave behind this node to wait for. A retired node has none.
 	Verified []pulumi.Resource
 
@@ -104,6 +104,10 @@ func New(ctx *pulumi.Context, args *Args, opts ...pulumi.ResourceOption) (*Node,
 	}, n.options()...)
 	if err != nil {
 		return nil, fmt.Errorf("describing the anchor of node %s: %w", args.Name, err)
+	}
+	// No outputs: Pulumi would write the whole state once more for each node when they are known, and the stack has the recap.
+	if err := ctx.RegisterResourceOutputs(n, pulumi.Map{}); err != nil {
+		return nil, fmt.Errorf("registering node %s: %w", args.Name, err)
 	}
 	return n, nil
 }

@@ -56,7 +56,7 @@ func (n *Node) Provision(ctx *pulumi.Context, args *ProvisionArgs) error {
 		n.Verified = []pulumi.Resource{job}
 		n.Recap = recap(base.Stdout, n.Result, job)
 	}
-	return ctx.RegisterResourceOutputs(n, pulumi.Map{"result": n.Result, "recap": n.Recap})
+	return nil
 }
 
 func (n *Node) addBase(ctx *pulumi.Context, args *ProvisionArgs) (*remote.Command, error) {
