@@ -92,7 +92,7 @@ func TestThePullOrTheEndOfItsPod(t *testing.T) {
 			if test.err == "" {
 				require.NoError(t, err)
 			} else {
-				require.EqualError(t, err, test.err)
+				require.EqualError(t, err, test.err+"; "+remedy)
 			}
 			assert.Equal(t, test.asked, s.asked())
 			assert.Equal(t, test.told, told)
@@ -131,7 +131,7 @@ func TestAnInterruptedVerificationLeavesNoJob(t *testing.T) {
 	v := s.verifier(nil)
 	v.options.Tell = func(string, string) { cancel() }
 	err := v.Verify(ctx, []byte(manifest))
-	require.EqualError(t, err, "node worker1: the kubelet did not pull: context canceled: "+unknown)
+	require.EqualError(t, err, "node worker1: the kubelet did not pull: context canceled: "+unknown+"; "+remedy)
 	assert.Equal(t, applied+", "+deleted, s.asked())
 }
 

@@ -28,6 +28,9 @@ const (
 	reasonBackOff = "BackOff"
 )
 
+// remedy ends the error of a pod that proved nothing.
+const remedy = `mend that and run pulumi up again (README.md, "A node does not pull")`
+
 // success is how the kubelet says that it pulled, and how long: `Successfully pulled image "…" in 663ms (663ms including waiting). …`.
 // Of an image that it did not have to pull it says something else.
 var success = regexp.MustCompile(`^Successfully pulled image .* in ([0-9][^ ]*s)\b`)
@@ -186,8 +189,8 @@ func (w *watcher) complain(text string) {
 
 // ended is the error for a pod that proved nothing.
 func (w *watcher) ended(how string) error {
-	if w.complaint == "" {
-		return fmt.Errorf("the kubelet did not pull: %s", how)
+	if w.complaint != "" {
+		how += ": " + w.complaint
 	}
-	return fmt.Errorf("the kubelet did not pull: %s: %s", how, w.complaint)
+	return fmt.Errorf("the kubelet did not pull: %s; %s", how, remedy)
 }
