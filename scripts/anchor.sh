@@ -32,8 +32,10 @@ check_system() {
 
 # room DIR MEGABYTES
 room() {
-	# shellcheck disable=SC2046 # four numbers: blocks and their size, inodes in all and free
-	set -- "$1" "$2" $(stat -fc '%a %S %c %d' "$ROOT$1" 2>/dev/null || echo 0 0 0 0)
+	# Free blocks and their size, inodes in all and free.
+	FREE=$(stat -fc '%a %S %c %d' "$ROOT$1" 2>/dev/null || echo 0 0 0 0)
+	# shellcheck disable=SC2086 # four numbers
+	set -- "$1" "$2" $FREE
 	FREE=$(($3 * $4 / 1048576))
 	[ "$FREE" -ge "$2" ] || bad "$1 has $FREE MB left: $2 MB are needed"
 	# Some filesystems count no inodes.
