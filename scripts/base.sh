@@ -52,7 +52,8 @@ check_hosts() {
 		{ sub(/#.*/, "") }
 		!on { for (i = 2; i <= NF; i++) if (index(tolower(names), " " tolower($i) " ")) print }' "$FILE")
 	[ -z "$OTHER" ] || bad "/etc/hosts names the registry already ($OTHER): remove that line, $OFF"
-	[ ! -d "$ROOT/etc/cloud" ] || ! grep -qsE '^ *manage_etc_hosts: *.?([Tt]rue|template|localhost)' "$ROOT/etc/cloud/cloud.cfg" "$ROOT"/etc/cloud/cloud.cfg.d/*.cfg ||
+	[ ! -d "$ROOT/etc/cloud" ] ||
+		! grep -qsE '^ *manage_etc_hosts: *.?([Tt]rue|template|localhost)' "$ROOT/etc/cloud/cloud.cfg" "$ROOT"/etc/cloud/cloud.cfg.d/*.cfg ||
 		bad "cloud-init writes /etc/hosts anew at boot: set manage_etc_hosts to false, $OFF"
 	for HOST in $NAMES; do
 		KNOWN=$(timeout 5 getent -s dns ahosts "$HOST" 2>/dev/null | cut -d' ' -f1 | sort -u | grep -vxF "$HOSTS_IP" || :)
@@ -64,10 +65,14 @@ check_hosts() {
 check_config() {
 	CONFIG=$(sed 's/^[[:space:]]*#.*//' "$ROOT/etc/containerd/config.toml" 2>/dev/null || :)
 	has() { printf '%s\n' "$CONFIG" | grep -qE "$1"; }
-	case $CONFIG in *btrfs*) ! has '^[[:space:]]*snapshotter *= *"btrfs"' || bad "snapshotter btrfs is not in a static containerd: use overlayfs" ;; esac
+	case $CONFIG in
+	*btrfs*) ! has '^[[:space:]]*snapshotter *= *"btrfs"' || bad "snapshotter btrfs is not in a static containerd: use overlayfs" ;;
+	esac
 	ANY=$(echo "$NAMES" | tr ' ' '|')
 	CERTS=
-	case $CONFIG in *config_path*) CERTS=$(printf '%s\n' "$CONFIG" | sed -n 's/^[[:space:]]*config_path *= *["'\'']\([^"'\'']*\).*/\1/p') ;; esac
+	case $CONFIG in
+	*config_path*) CERTS=$(printf '%s\n' "$CONFIG" | sed -n 's/^[[:space:]]*config_path *= *["'\'']\([^"'\'']*\).*/\1/p') ;;
+	esac
 	case $CONFIG in
 	*registry.mirrors*)
 		[ -z "$CERTS" ] || bad "config.toml has both config_path and registry.mirrors: keep one"
