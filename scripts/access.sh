@@ -76,14 +76,15 @@ open_address() {
 		die "the registry does not answer at $ADDRESS:443: see route and kube-proxy of this node: $SAID"
 	mf_set hosts-at "$ADDRESS"
 	lead "$ADDRESS"
-	# containerd remembers /etc/hosts for five seconds: for as long, the road that it may be on stays.
-	[ -z "$(mf_get entry)" ] || sleep 6
+	# containerd remembers /etc/hosts for five seconds, or until it is restarted: for as long, the road that it may be on stays.
+	case $AGAIN,$(mf_get entry) in 1,) ;; *) sleep 6 ;; esac
 }
 close_address() {
 	[ -n "$(mf_get hosts-at)" ] || return 0
 	mf_drop hosts-at
-	# The address is served until all nodes have left it.
 	lead "$(mf_get hosts-own)"
+	# The address is served until all nodes have left it, which containerd has when it has forgotten the old /etc/hosts.
+	[ -n "${GOING-}" ] || sleep 6
 }
 
 rollback() {

@@ -210,6 +210,39 @@ func (n *node) installed() map[string]string {
 }
 
 // TestConfigPath edits configurations of all kinds, and gives them back with what somebody else wrote in between.
+// TestAnOldRoadStaysWhileContainerdRemembersIt: other steps close it as soon as the access step of the last node has ended.
+func TestAnOldRoadStaysWhileContainerdRemembersIt(t *testing.T) {
+	t.Parallel()
+	n := newAccessNode(t, shells(t)["dash"])
+	waited := func(what string, want bool, do func()) {
+		t.Helper()
+		n.setSim("slept", "")
+		do()
+		slept, err := os.ReadFile(filepath.Join(n.sim, "slept"))
+		if got := strings.Contains("\n"+string(slept), "\n6\n"); err != nil || got != want {
+			t.Errorf("%s: it slept %q, %v", what, slept, err)
+		}
+	}
+	for _, step := range []struct {
+		to   string
+		want bool
+	}{
+		// A restart comes behind the first.
+		{"cluster-ip", false},
+		{"cluster-ip", false},
+		{"port-range", true},
+		{"cluster-ip", true},
+		{"mirror", true},
+		{"cluster-ip", true},
+		{"patch", true},
+		{"patch", false},
+		{"cluster-ip", false},
+	} {
+		waited(step.to, step.want, func() { n.access(step.to, "os") })
+	}
+	waited("remove", false, func() { n.run(Anchor, "remove", anchorVars(owner)) })
+}
+
 func TestConfigPath(t *testing.T) {
 	t.Parallel()
 	const table = "[plugins.\"io.containerd.grpc.v1.cri\".registry]"

@@ -44,11 +44,10 @@ claim() {
 	removed
 	[ "$MARK" = "$FOUND" ] || die "berth was removed from this node while this step waited: nothing is changed; run pulumi up again"
 	SINCE=${MARK%% *}
-	[ -z "$SINCE" ] || {
-		AGE=$(($(date +%s) - SINCE))
-		[ "$AGE" -lt 0 ] || [ "$AGE" -ge 300 ] ||
-			die "berth was removed from this node $AGE s ago: nothing is changed; run pulumi up again in $((300 - AGE)) s"
-	}
+	AGE=300
+	[ -z "$SINCE" ] || AGE=$(($(date +%s) - SINCE))
+	[ "$AGE" -lt 0 ] || [ "$AGE" -ge 300 ] ||
+		die "berth was removed from this node $AGE s ago: nothing is changed; run pulumi up again in $((300 - AGE)) s"
 	HOLDER=$(mf_get owner)
 	[ -z "$HOLDER" ] || [ "${HOLDER%/*}" = "${OWNER%/*}" ] ||
 		die "this node belongs to $HOLDER: destroy that stack, or run berth-remove on the node, before $OWNER takes it"

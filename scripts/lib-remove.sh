@@ -71,8 +71,8 @@ remove() {
 	}
 	untrust
 	images_remove
-	# What steps left for this.
-	for FILE in "$STATE"/undo*; do [ ! -f "$FILE" ] || /bin/sh "$FILE"; done
+	# What steps left for this; nothing is pulled from the registry any more.
+	for FILE in "$STATE"/undo*; do [ ! -f "$FILE" ] || GOING=1 /bin/sh "$FILE"; done
 	containerd_back
 	hosts_remove
 	mf_get link | while read -r LINK TARGET; do

@@ -101,7 +101,7 @@ func shells(t *testing.T) map[string][]string {
 const maxStdin = 9 << 10
 
 // longer are the limits of scripts that may have more.
-var longer = map[Script]int{Access: 9<<10 + 320}
+var longer = map[Script]int{Access: 9<<10 + 384}
 
 func TestStdinIsShort(t *testing.T) {
 	t.Parallel()
