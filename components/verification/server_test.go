@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -168,7 +169,7 @@ func waiting(message string) corev1.ContainerState {
 func event(reason, container, message string) watch.Event {
 	e := &corev1.Event{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"}, Reason: reason, Message: message, Type: corev1.EventTypeNormal}
 	e.InvolvedObject = corev1.ObjectReference{Kind: "Pod", Name: "pod", UID: uid, FieldPath: "spec.containers{" + container + "}"}
-	if reason == "Failed" || reason == reasonBackOff || reason == "FailedMount" {
+	if reason == "Failed" || reason == "FailedMount" || slices.Contains(harmless, reason) {
 		e.Type = corev1.EventTypeWarning
 	}
 	return watch.Event{Type: watch.Added, Object: e}

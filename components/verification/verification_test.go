@@ -42,6 +42,15 @@ func TestThePullOrTheEndOfItsPod(t *testing.T) {
 			},
 			asked: applied + ", pulled 1.203s",
 		},
+		"a warning that is about no pull": {
+			server: &server{
+				pods: [][]watch.Event{{pod(watch.Added)}},
+				events: [][]watch.Event{{
+					event("DNSConfigForming", "", "Nameserver limits were exceeded"), event(reasonPulled, "verify-0", quick), event(reasonPulled, "verify-1", quick),
+				}},
+			},
+			asked: applied + ", pulled 12ms",
+		},
 		"a watch that ends begins with what is there": {
 			server: &server{
 				pods: [][]watch.Event{{pod(watch.Added)}, {}, {pod(watch.Added)}},

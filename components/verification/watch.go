@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,9 @@ const (
 	reasonPulled  = "Pulled"
 	reasonBackOff = "BackOff"
 )
+
+// harmless are the reasons of warnings about pods that run all the same.
+var harmless = []string{reasonBackOff, "MissingClusterDNS", "DNSConfigForming"}
 
 // remedy ends the error of a pod that proved nothing.
 const remedy = `mend that and run pulumi up again (README.md, "A node does not pull")`
@@ -171,7 +175,7 @@ func (w *watcher) hear(event *corev1.Event) {
 			took, _ := time.ParseDuration(said[1])
 			w.longest = max(w.longest, took)
 		}
-	case event.Type == corev1.EventTypeWarning && event.Reason != reasonBackOff && !strings.HasPrefix(event.Message, "Error: "):
+	case event.Type == corev1.EventTypeWarning && !slices.Contains(harmless, event.Reason) && !strings.HasPrefix(event.Message, "Error: "):
 		w.complain(event.Message)
 	}
 }
