@@ -68,6 +68,11 @@ lead() {
 	sed "/^# BEGIN berth$/,/^# END berth$/s/^[^# ][^ ]* /$1 /" "$ROOT/etc/hosts" | rewrite "$ROOT/etc/hosts"
 }
 
+forget() {
+	say "waiting 6 s, until containerd reads /etc/hosts again"
+	sleep 6
+}
+
 # open_address: the names lead to the address that serves port 443, once it has answered here.
 open_address() {
 	[ "$(mf_get hosts-at)" != "$ADDRESS" ] || return 0
@@ -77,14 +82,14 @@ open_address() {
 	mf_set hosts-at "$ADDRESS"
 	lead "$ADDRESS"
 	# containerd remembers /etc/hosts for five seconds, or until it is restarted: for as long, the road that it may be on stays.
-	case $AGAIN,$(mf_get entry) in 1,) ;; *) sleep 6 ;; esac
+	case $AGAIN,$(mf_get entry) in 1,) ;; *) forget ;; esac
 }
 close_address() {
 	[ -n "$(mf_get hosts-at)" ] || return 0
 	mf_drop hosts-at
 	lead "$(mf_get hosts-own)"
 	# The address is served until all nodes have left it, which containerd has when it has forgotten the old /etc/hosts.
-	[ -n "${GOING-}" ] || sleep 6
+	[ -n "${GOING-}" ] || forget
 }
 
 rollback() {

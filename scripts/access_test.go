@@ -209,7 +209,6 @@ func (n *node) installed() map[string]string {
 	return all
 }
 
-// TestConfigPath edits configurations of all kinds, and gives them back with what somebody else wrote in between.
 // TestAnOldRoadStaysWhileContainerdRemembersIt: other steps close it as soon as the access step of the last node has ended.
 func TestAnOldRoadStaysWhileContainerdRemembersIt(t *testing.T) {
 	t.Parallel()
@@ -243,6 +242,7 @@ func TestAnOldRoadStaysWhileContainerdRemembersIt(t *testing.T) {
 	waited("remove", false, func() { n.run(Anchor, "remove", anchorVars(owner)) })
 }
 
+// TestConfigPath edits configurations of all kinds, and gives them back with what somebody else wrote in between.
 func TestConfigPath(t *testing.T) {
 	t.Parallel()
 	const table = "[plugins.\"io.containerd.grpc.v1.cri\".registry]"

@@ -169,7 +169,7 @@ func waiting(message string) corev1.ContainerState {
 func event(reason, container, message string) watch.Event {
 	e := &corev1.Event{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"}, Reason: reason, Message: message, Type: corev1.EventTypeNormal}
 	e.InvolvedObject = corev1.ObjectReference{Kind: "Pod", Name: "pod", UID: uid, FieldPath: "spec.containers{" + container + "}"}
-	if reason == "Failed" || reason == "FailedMount" || slices.Contains(harmless, reason) {
+	if slices.Contains([]string{"Failed", "FailedMount", "BackOff", "DNSConfigForming", "MissingClusterDNS"}, reason) {
 		e.Type = corev1.EventTypeWarning
 	}
 	return watch.Event{Type: watch.Added, Object: e}
